@@ -1,0 +1,1 @@
+"""classreg: classical image registration, pairwise and groupwise, in physical space."""

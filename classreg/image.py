@@ -1,0 +1,130 @@
+"""Images: samples on a `Grid`, with optional channels and weight.
+
+`Image.array` has the shape of the grid, or (channels, *grid.shape); `Image.data` is the same memory as the engine sees
+it, (channels, z, y, x). `weight` (0..1, or a mask) says where the image counts.
+
+Must not import: metrics, optimisers, numba, cupy. SimpleITK and nibabel only inside the two conversion methods.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .errors import InputError
+from .grid import Grid
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """An image in physical space.
+
+    Parameters
+    ----------
+    array : array, (*grid.shape) or (channels, *grid.shape)
+        Intensities or labels, any real dtype.
+    grid : Grid
+        Where the samples lie.
+    weight : array, (*grid.shape), optional
+        How much each sample counts, 0..1; a mask is a weight of zeros and ones.
+
+    Raises
+    ------
+    InputError
+        If shapes do not fit, the dtype is not real, or the weight is empty, negative or not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Image(np.zeros((4, 5)), Grid.from_spacing((4, 5), spacing=2.0)).channels
+    1
+    """
+
+    array: np.ndarray
+    grid: Grid
+    weight: np.ndarray | None = None
+
+    def __post_init__(self):
+        array = np.asarray(self.array)
+        if array.dtype == bool:
+            array = array.astype(np.uint8)
+        if array.dtype.kind not in "iuf":
+            raise InputError(f"an image holds real numbers; this one has dtype {array.dtype}")
+        if not array.dtype.isnative:
+            array = array.astype(array.dtype.newbyteorder("="))
+        if array.shape[-self.grid.ndim:] != self.grid.shape or array.ndim - self.grid.ndim not in (0, 1):
+            raise InputError(f"array of shape {array.shape} does not fit a grid of shape {self.grid.shape}; "
+                             "channels, if any, come first")
+        if array.ndim > self.grid.ndim and array.shape[0] == 0:
+            raise InputError("the image has no channels")
+        object.__setattr__(self, "array", array)
+        if self.weight is not None:
+            weight = np.asarray(self.weight)
+            if weight.shape != self.grid.shape:
+                raise InputError(f"the mask has shape {weight.shape}, the image {self.grid.shape}: resample the mask "
+                                 "to the image's grid (classreg.apply with interpolation='nearest')")
+            weight = weight.astype(np.float32)
+            if not np.isfinite(weight).all() or weight.min() < 0:
+                raise InputError("a mask or weight holds finite numbers of at least 0; "
+                                 f"got a minimum of {np.nanmin(weight)} and {int((~np.isfinite(weight)).sum())} non-finite values")
+            if weight.max() == 0:
+                raise InputError("the mask is empty: no voxel is above 0")
+            object.__setattr__(self, "weight", weight / max(1.0, float(weight.max())))
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return 1 if self.array.ndim == self.grid.ndim else self.array.shape[0]
+
+    @property
+    def data(self) -> np.ndarray:
+        """The array as (channels, z, y, x); a view."""
+        return self.array.reshape((self.channels, *self.grid.shape3))
+
+    @property
+    def weight3(self) -> np.ndarray | None:
+        """The weight as (z, y, x), or None."""
+        return None if self.weight is None else self.weight.reshape(self.grid.shape3)
+
+    def with_array(self, array: np.ndarray) -> Image:
+        """The same grid and weight with other values."""
+        return replace(self, array=array)
+
+    def to_sitk(self):
+        """A SimpleITK image; a sheared grid, which SimpleITK cannot hold, raises InputError.
+
+        Channels become a vector image.
+        """
+        import SimpleITK as sitk
+
+        d = self.grid.ndim
+        array = self.array if self.channels == 1 else np.moveaxis(self.array, 0, -1)
+        if self.channels == 1:
+            array = array.reshape(self.grid.shape)
+        out = sitk.GetImageFromArray(np.ascontiguousarray(array), isVector=self.channels > 1)
+        columns = self.grid.affine[:d, :d][:, ::-1]
+        spacing = np.linalg.norm(columns, axis=0)
+        direction = columns / spacing
+        if np.abs(direction.T @ direction - np.eye(d)).max() > 1e-4:
+            raise InputError("the grid is sheared and SimpleITK holds only orthogonal axes; "
+                             "resample to an orthogonal grid first (classreg.apply)")
+        out.SetSpacing(spacing.tolist())
+        out.SetOrigin(self.grid.affine[:d, d].tolist())
+        out.SetDirection(direction.ravel().tolist())
+        return out
+
+    def to_nibabel(self):
+        """A nibabel NIfTI image: (x, y, z[, channels]) array, RAS affine, q-form and s-form both set."""
+        import nibabel as nib
+
+        array = np.moveaxis(self.data, 0, -1).transpose(2, 1, 0, 3)
+        array = array[..., 0] if self.channels == 1 else array
+        affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ self.grid.affine3[:, [2, 1, 0, 3]]
+        out = nib.Nifti1Image(np.ascontiguousarray(array), affine)
+        out.set_sform(affine, code=1)
+        try:
+            out.set_qform(affine, code=1)
+        except Exception:  # a sheared grid has no q-form
+            out.set_qform(None, code=0)
+        return out
