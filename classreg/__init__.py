@@ -1,1 +1,35 @@
-"""classreg: classical image registration, pairwise and groupwise, in physical space."""
+"""classreg: classical image registration, pairwise and groupwise, in physical space.
+
+    import classreg
+    result = classreg.register("fixed.nii.gz", "moving.nii.gz", model="bspline")
+    result.save("out")
+
+Names are imported when first used, so that `import classreg` takes no time.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "register": "api", "plan": "api", "apply": "api",
+    "Grid": "grid", "Image": "image", "Mapping": "mapping", "FittedTransform": "fitted", "Result": "result",
+    "Plan": "plan", "Stage": "plan", "Level": "schedule", "Record": "engine",
+    "ClassregError": "errors", "InputError": "errors", "GeometryError": "errors", "FileError": "errors",
+    "OptionError": "errors", "ConvergenceError": "errors",
+}
+
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -110,6 +110,12 @@ class Grid:
         return np.linalg.norm(self.affine[:-1, :-1], axis=0)
 
     @property
+    def resolution(self) -> float:
+        """Smallest spacing in mm among the axes with more than one sample."""
+        long = [s for s, n in zip(self.spacing, self.shape) if n > 1]
+        return float(min(long)) if long else float(self.spacing.min())
+
+    @property
     def shape3(self) -> tuple[int, int, int]:
         """Shape of the grid as a volume: (1, y, x) for a 2-D grid."""
         return self.shape if self.ndim == 3 else (1, *self.shape)

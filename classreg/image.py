@@ -9,6 +9,7 @@ Must not import: metrics, optimisers, numba, cupy. SimpleITK and nibabel only in
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -87,6 +88,15 @@ class Image:
         """The weight as (z, y, x), or None."""
         return None if self.weight is None else self.weight.reshape(self.grid.shape3)
 
+    @cached_property
+    def coefficients(self) -> np.ndarray:
+        """Cubic B-spline coefficients of `data` (mirrored border), (channels, z, y, x), floating point."""
+        from scipy.ndimage import spline_filter
+
+        data = self.data if self.data.dtype.kind == "f" else self.data.astype(np.float32)
+        return np.stack([spline_filter(c, order=3, output=data.dtype, mode="mirror") if max(c.shape) > 1 else c
+                         for c in data])
+
     def with_array(self, array: np.ndarray) -> Image:
         """The same grid and weight with other values."""
         return replace(self, array=array)
@@ -115,16 +125,23 @@ class Image:
         return out
 
     def to_nibabel(self):
-        """A nibabel NIfTI image: (x, y, z[, channels]) array, RAS affine, q-form and s-form both set."""
+        """A nibabel NIfTI image: (x, y, z[, channels]) array, RAS affine as s-form and, unless sheared, q-form.
+
+        64-bit integers, which NIfTI readers rarely take, become 32-bit; InputError where they do not fit.
+        """
         import nibabel as nib
 
         array = np.moveaxis(self.data, 0, -1).transpose(2, 1, 0, 3)
         array = array[..., 0] if self.channels == 1 else array
+        if array.dtype in (np.int64, np.uint64):
+            if array.size and (array.min() < -(2**31) or array.max() >= 2**31):
+                raise InputError(f"integers up to {array.max()} do not fit 32 bits, which NIfTI files hold")
+            array = array.astype(np.int32)
         affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ self.grid.affine3[:, [2, 1, 0, 3]]
         out = nib.Nifti1Image(np.ascontiguousarray(array), affine)
         out.set_sform(affine, code=1)
         try:
-            out.set_qform(affine, code=1)
-        except Exception:  # a sheared grid has no q-form
+            out.set_qform(affine, code=1, strip_shears=False)
+        except nib.spatialimages.HeaderDataError:  # a sheared grid has no q-form
             out.set_qform(None, code=0)
         return out

@@ -1,0 +1,96 @@
+"""Threads and buffers of one call.
+
+A `Workspace` lives for one `register` call: its thread pool is opened with it and closed at its end, and its named
+buffers are reused from iteration to iteration. Work is cut into slabs whose boundaries depend on the size of the
+problem alone, and partial results are kept per slab, so every number of threads gives the same bits.
+
+Must not import: anything above floor 0.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import os
+from concurrent.futures import ThreadPoolExecutor
+from math import ceil
+
+import numpy as np
+
+_current: contextvars.ContextVar[Workspace | None] = contextvars.ContextVar("classreg_workspace", default=None)
+
+#: below this many samples a kernel runs in the calling thread: handing it out costs more than it saves
+SMALL = 1 << 15
+
+
+class Workspace:
+    """Thread pool and named buffers of one call; use as a context manager.
+
+    Parameters
+    ----------
+    threads : int, optional
+        Worker threads; all cores that this process may use by default.
+
+    Examples
+    --------
+    >>> with Workspace(threads=2) as ws:
+    ...     ws.buffer("a", (2, 3)).shape
+    (2, 3)
+    """
+
+    def __init__(self, threads: int | None = None):
+        self.threads = available_cores() if threads is None else int(threads)
+        self._pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None
+        self._buffers: dict[str, np.ndarray] = {}
+        self._token = None
+
+    def __enter__(self) -> Workspace:
+        self._token = _current.set(self)
+        return self
+
+    def __exit__(self, *exc):
+        _current.reset(self._token)
+        if self._pool is not None:
+            self._pool.shutdown(wait=True)
+        self._buffers.clear()
+
+    def buffer(self, name: str, shape, dtype=np.float32) -> np.ndarray:
+        """An uninitialised array that lives until `name` is asked for with another shape."""
+        shape, dtype = tuple(shape), np.dtype(dtype)
+        found = self._buffers.get(name)
+        if found is None or found.shape != shape or found.dtype != dtype:
+            self._buffers.pop(name, None)  # free the old one before the new one is there
+            self._buffers[name] = found = np.empty(shape, dtype)
+        return found
+
+    def release(self, *names: str) -> None:
+        """Forget buffers (all without names)."""
+        for name in names or list(self._buffers):
+            self._buffers.pop(name, None)
+
+    def run(self, kernel, n: int, *args, slab: int = 16) -> None:
+        """Call `kernel(start, stop, slab_index, *args)` for each slab of `range(n)`."""
+        jobs = [(a, min(a + slab, n), k) for k, a in enumerate(range(0, n, slab))]
+        small = max((a.size for a in args if isinstance(a, np.ndarray)), default=0) < SMALL
+        if self._pool is None or small or len(jobs) == 1:
+            for job in jobs:
+                kernel(*job, *args)
+        else:
+            list(self._pool.map(lambda job: kernel(*job, *args), jobs))
+
+    def total(self, kernel, n: int, width: int, *args, slab: int = 16) -> np.ndarray:
+        """Sum over slabs, in slab order, of what `kernel(start, stop, k, *args, sums)` leaves in `sums[k]`; (width,)."""
+        sums = np.zeros((max(1, ceil(n / slab)), width))
+        self.run(kernel, n, *args, sums, slab=slab)
+        return sums.sum(axis=0)
+
+
+def workspace() -> Workspace:
+    """The workspace of the running call, or a one-thread one outside any."""
+    return _current.get() or Workspace(threads=1)
+
+
+def available_cores() -> int:
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,300 @@
+"""The command line: `classreg register`, `apply`, `check` and `demo`.
+
+A thin face over the public functions: it parses, draws the progress bar from `callback`, prints tables, and
+turns errors into exit codes: 0 done, 1 a `ClassregError` or a finding that would stop a registration, 2 wrong
+usage, 128 + n interrupted by signal n (the best so far is saved). Results go to standard output, the rest to
+standard error.
+
+Everything heavy is imported inside the commands, so that `--help` answers at once and `check` starts no
+compiler.
+
+Must not be imported by any other module.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
+from typer.core import TyperGroup
+
+from .errors import ClassregError, FileError, unknown
+
+COLOURS = {"error": "bold red", "warning": "yellow", "note": "dim"}
+DEMO_SPACING = {"small": 6.0, "full": 2.0}
+DEMO_MODELS = ("rigid", "affine", "bspline")
+INTERRUPTED = 128 + signal.SIGINT
+
+
+class Commands(TyperGroup):
+    """The commands: a wrong name is answered with the nearest match, an error with one line."""
+
+    def resolve_command(self, ctx, args):
+        if args[0] not in self.commands:
+            ctx.fail(str(unknown("command", args[0], self.commands)))
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx):
+        try:
+            return super().invoke(ctx)
+        except ClassregError as error:
+            typer.echo(f"Error: {error}", err=True)
+            raise typer.Exit(1) from error
+        except KeyboardInterrupt as stop:
+            typer.echo("Interrupted.", err=True)
+            raise typer.Exit(INTERRUPTED) from stop
+
+
+app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing but errors.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")]
+Fixed = Annotated[Path, typer.Argument(metavar="FIXED", help="Image file, or folder of DICOM slices.")]
+Moving = Annotated[Path, typer.Argument(metavar="MOVING", help="The image that is moved to it.")]
+Model = Annotated[str, typer.Option(help="What may move: rigid, affine, bspline, ...")]
+
+
+def main() -> None:
+    """Run the command line (the entry point of the `classreg` script)."""
+    app(prog_name="classreg")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"classreg {version('classreg')}")
+        raise typer.Exit()
+
+
+@app.callback()
+def options(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True,
+                                                  help="Show the version.")] = False) -> None:
+    """Register medical images: find the map that takes one image to another."""
+
+
+@app.command()
+def register(
+    fixed: Fixed, moving: Moving, output: Output, model: Model = "bspline",
+    metric: Annotated[str, typer.Option(help="What is minimised: ssd, ncc, lncc, nmi, ...")] = "auto",
+    fixed_mask: Annotated[Path | None, typer.Option(help="Where the fixed image counts.")] = None,
+    moving_mask: Annotated[Path | None, typer.Option(help="Where the moving image counts.")] = None,
+    init: Annotated[str, typer.Option(help="How to begin: a name, or a transform file.")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads; all cores by default.")] = None,
+    time_limit: Annotated[float | None, typer.Option(min=0, help="Seconds; then the best so far.")] = None,
+    levels: Annotated[str | None, typer.Option(help="Pyramid factors from coarse to fine, as 4,2,1 or, "
+                                                    "per array axis, 1x4x4,1x2x2,1.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Register MOVING to FIXED and save transform, warped image and report to the output folder."""
+    factors = _factors(levels)
+    _check_folder(output)
+    console = _console(quiet)
+    import classreg
+
+    with _interruptible() as caught, _progress(console, quiet) as callback:
+        result = classreg.register(
+            fixed, moving, model=model, metric=metric, fixed_mask=fixed_mask, moving_mask=moving_mask,
+            init=Path(init) if Path(init).is_file() else init, threads=threads, time_limit=time_limit,
+            callback=callback, levels=factors)
+    result.save(output)
+    if not quiet:
+        typer.echo(result.status)
+        Console().print(_figures(result.summary()))
+        typer.echo(f"Saved to {output} after {result.seconds:.1f} s.")
+    if caught:
+        raise typer.Exit(128 + caught[0])
+
+
+@app.command()
+def apply(
+    transform: Annotated[Path, typer.Argument(metavar="TRANSFORM", help="A transform file.")],
+    moving: Moving,
+    reference: Annotated[Path, typer.Argument(metavar="REFERENCE", help="The image whose grid is taken.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Image file to write.")],
+    interpolation: Annotated[str | None, typer.Option(help="linear, nearest, cubic or label; by default "
+                                                           "label for whole numbers, else linear.")] = None,
+) -> None:
+    """Warp MOVING with a saved TRANSFORM onto the grid of REFERENCE."""
+    if output.resolve() in {path.resolve() for path in (transform, moving, reference)}:
+        raise FileError(f"the output {output} is one of the inputs, which would be lost; choose another "
+                        "--output")
+    _check_folder(output.parent)
+    import classreg
+    from classreg import io
+
+    warped = classreg.apply(transform, moving, reference, interpolation=interpolation)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    io.save_image(warped, output)
+
+
+@app.command()
+def check(fixed: Fixed, moving: Moving, model: Model = "bspline") -> None:
+    """Say what would go wrong, and what looks odd, before registering."""
+    from .io import load
+    from .preflight import inspect_pair
+
+    findings = inspect_pair(load(fixed, name="fixed"), load(moving, name="moving"), model)
+    table = Table("", "about", "finding")
+    for finding in findings:
+        table.add_row(Text(finding.level, COLOURS[finding.level]), finding.code, Text(finding.message))
+    Console().print(table)
+    if any(finding.level == "error" for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(
+    output: Output = Path("classreg-demo"),
+    size: Annotated[str, typer.Option(help="small (seconds) or full.")] = "full",
+    quiet: Quiet = False,
+) -> None:
+    """Register a generated pair of heads with known truth, rigid, affine and bspline, and compare."""
+    if size not in DEMO_SPACING:
+        raise unknown("size", size, DEMO_SPACING)
+    _check_folder(output)
+    console = _console(quiet)
+    import classreg
+    from classreg import io
+    from classreg.datasets import head_phantom
+
+    pair = head_phantom(spacing=DEMO_SPACING[size], seed=0)
+    (output / "input").mkdir(parents=True, exist_ok=True)
+    for name in ("fixed", "moving", "fixed_labels", "moving_labels"):
+        io.save_image(getattr(pair, name), output / "input" / f"{name}.nii.gz")
+    table = Table("", *(Column(name, justify="right") for name in ("TRE mm", "Dice", "folding %", "seconds")))
+    table.add_row("before", *_scores(pair, pair.fixed_points, _by_headers(pair)), "", "")
+    for model in DEMO_MODELS:
+        with _interruptible() as caught, _progress(console, quiet) as callback:
+            result = classreg.register(pair.fixed, pair.moving, model=model, callback=callback)
+        result.save(output / model)
+        table.add_row(model, *_after(pair, result.transform), f"{result.seconds:.1f}")
+        if caught:
+            break
+    if not quiet:
+        Console().print(table)
+        typer.echo(f"The report of each model is {output / 'MODEL' / 'report.html'}, the images are in "
+                   f"{output / 'input'}.")
+    if caught:
+        raise typer.Exit(128 + caught[0])
+
+
+def _after(pair, transform) -> tuple[str, str, str]:
+    """TRE, Dice and folding of a fitted transform, as cells."""
+    import classreg
+    from classreg.evaluate import folding
+
+    mapped = transform.map_points(pair.fixed_points, frm="fixed", to="moving", space="world")
+    labels = classreg.apply(transform, pair.moving_labels, pair.fixed, interpolation="label").array
+    return *_scores(pair, mapped, labels), f"{folding(transform.jacobian_determinant()):.3f}"
+
+
+def _scores(pair, mapped, labels) -> tuple[str, str]:
+    """Mean TRE of mapped landmarks and mean Dice of warped labels, as cells."""
+    from classreg.evaluate import dice, tre
+
+    overlap = dice(pair.fixed_labels.array, labels)
+    return f"{tre(mapped, pair.moving_points)['mean']:.2f}", f"{sum(overlap.values()) / len(overlap):.3f}"
+
+
+def _by_headers(pair):
+    """The moving labels on the fixed grid as the headers place them."""
+    import SimpleITK as sitk
+
+    labels, identity = pair.moving_labels.to_sitk(), sitk.Transform()
+    moved = sitk.Resample(labels, pair.fixed.to_sitk(), identity, sitk.sitkNearestNeighbor)
+    return sitk.GetArrayFromImage(moved)
+
+
+def _console(quiet: bool) -> Console:
+    """Standard error, which bar and log share; where quiet, only errors are logged and no bar is drawn."""
+    from rich.logging import RichHandler
+
+    console = Console(stderr=True)
+    logger = logging.getLogger("classreg")
+    logger.handlers[:] = [RichHandler(console=console, show_path=False, show_time=False)]
+    logger.setLevel(logging.ERROR if quiet else logging.INFO)
+    return console
+
+
+@contextmanager
+def _progress(console: Console, quiet: bool) -> Iterator[Callable]:
+    """A bar with stage, level, value and time left in the level; yields the callback that moves it."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
+               TextColumn("value {task.fields[value]:.5g}"), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=quiet) as bar:
+        task = None
+        where = None
+
+        def callback(record) -> None:
+            nonlocal task, where
+            if where != (record.stage, record.level):
+                where = record.stage, record.level
+                if task is not None:
+                    bar.remove_task(task)
+                task = bar.add_task(f"{record.stage}, level {record.level} of {record.levels}",
+                                    total=record.iterations, value=record.value)
+            bar.update(task, completed=record.iteration, value=record.value)
+
+        yield callback
+
+
+@contextmanager
+def _interruptible() -> Iterator[list[int]]:
+    """Ctrl-C and SIGTERM reach the engine as KeyboardInterrupt; yields the list of the signals that came."""
+    caught: list[int] = []
+
+    def note(number, frame):
+        caught.append(number)
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _figures(summary: Mapping[str, tuple]) -> Table:
+    """The figures of a result, before and after: numbers, texts, or None where there is none."""
+    table = Table("", Column("before", justify="right"), Column("after", justify="right"))
+    for name, values in summary.items():
+        table.add_row(Text(name), *("" if value is None else Text(value) if isinstance(value, str)
+                                    else f"{value:.4g}" for value in values))
+    return table
+
+
+def _factors(levels: str | None) -> list[float | tuple[float, ...]] | None:
+    """'1x4x4,2,1' -> [(1, 4, 4), 2, 1]."""
+    if levels is None:
+        return None
+    try:
+        parts = [tuple(float(number) for number in part.split("x")) for part in levels.split(",")]
+    except ValueError:
+        raise typer.BadParameter(f"{levels!r} is no list of factors; write 4,2,1 or, per array axis, "
+                                 "1x4x4,1x2x2,1", param_hint="--levels") from None
+    return [part[0] if len(part) == 1 else part for part in parts]
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse, before any work is done, a folder that can never be written to."""
+    there = folder.absolute()
+    while not there.exists():
+        there = there.parent
+    if not there.is_dir():
+        raise FileError(f"cannot write to {folder}: {there} is a file, not a folder; choose another --output")
+    if not os.access(there, os.W_OK):
+        raise FileError(f"cannot write to {folder}: no permission to write in {there}; choose another "
+                        "--output")

@@ -1,0 +1,143 @@
+"""The engine: one loop over levels, one loop over iterations.
+
+Must not import: registries, io, matplotlib.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .errors import ConvergenceError, OptionError
+from .image import Image
+from .objective import Objective
+from .pyramid import shrink
+from .schedule import Level
+from .stopping import flat
+
+log = logging.getLogger("classreg")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One iteration, as it stands in the history and goes to the callback.
+
+    `value` is the objective, `terms` its parts, `step` the motion of the step in mm, `seconds` since the call began;
+    levels count from 1 (coarsest), iteration 0 is the start of a level. Values compare within one level only.
+    """
+
+    stage: str
+    level: int
+    levels: int
+    iteration: int
+    iterations: int
+    value: float
+    terms: dict[str, float]
+    step: float
+    seconds: float
+
+
+@dataclass
+class Control:
+    """What can stop a run from outside, and the history it leaves.
+
+    `callback(record)` may return True to stop; `time_limit` is in seconds from `start`.
+    """
+
+    callback: Callable[[Record], bool | None] | None = None
+    time_limit: float | None = None
+    start: float = field(default_factory=time.perf_counter)
+    history: list[Record] = field(default_factory=list)
+    stopped: str = ""
+
+    def note(self, record: Record) -> None:
+        """Append a record; set `stopped` if the run must end."""
+        self.history.append(record)
+        if self.callback is not None and self.callback(record) is True:
+            self.stopped = "stopped by the callback"
+        elif self.time_limit is not None and record.seconds > self.time_limit:
+            self.stopped = f"stopped at the time limit of {self.time_limit:g} s"
+
+
+def run(name: str, fixed: Image, moving: Image, transform, metric, regularisers, optimiser, levels: tuple[Level, ...],
+        theta: np.ndarray, control: Control, *, order: int = 1, tolerance: float = 1e-5) -> tuple[np.ndarray, str]:
+    """Minimise over all levels; returns the best theta of the last one and how it ended.
+
+    Parameters
+    ----------
+    fixed, moving : Image
+        Normalised float32 images (`pyramid.normalised`).
+    theta : array
+        Where to start; refined at every level.
+    control : Control
+        Receives the history; what it says ends the run with the best theta so far. So does Ctrl-C.
+
+    Raises
+    ------
+    OptionError
+        If the optimiser needs what the other parts do not offer.
+    ConvergenceError
+        If the value becomes NaN; names level, iteration and term.
+    """
+    check_needs(optimiser, transform, metric, regularisers)
+    ending = "no level to run"
+    for number, level in enumerate(levels, 1):
+        resolution = level.resolution(fixed.grid)
+        f, m = (metric.describe(shrink(image, resolution)) for image in (fixed, moving))
+        theta = transform.refine(theta, f.grid)
+        try:
+            objective = Objective(f, m, transform, metric, regularisers, order=order)
+            state = optimiser.init(objective, theta)
+            values = [state.value]
+            for iteration in range(level.iterations + 1):
+                if iteration:
+                    theta = optimiser.step(objective, theta, state)
+                    values.append(state.value)
+                _check_finite(name, number, iteration, state)
+                control.note(Record(name, number, len(levels), iteration, level.iterations, state.value,
+                                    dict(state.terms), state.step, time.perf_counter() - control.start))
+                if control.stopped or state.done:
+                    break
+                if flat(values, tolerance):
+                    state.done = f"the value falls by less than {tolerance:g} per iteration"
+        except KeyboardInterrupt:
+            control.stopped = "interrupted"
+        ending = control.stopped or state.done or f"all {level.iterations} iterations used"
+        theta = state.best
+        log.debug("%s level %d/%d: %s", name, number, len(levels), ending)
+        if control.stopped:
+            break
+    return theta, ending
+
+
+def check_needs(optimiser, transform, metric, regularisers) -> None:
+    """Raise OptionError if an optimiser is paired with parts that cannot serve it."""
+    kind = type(optimiser).__name__
+    if "curvature" in optimiser.needs:
+        if not hasattr(metric, "curvature"):
+            raise OptionError(f"{kind} needs a metric with a curvature, which {type(metric).__name__} has not; "
+                              "use lbfgs, or ssd or ncc as metric")
+        if not hasattr(transform, "tangent"):
+            raise OptionError(f"{kind} solves for the parameters of linear models; {type(transform).__name__} has too "
+                              "many: use lbfgs")
+    if "smooth" in optimiser.needs:
+        if not hasattr(transform, "acts_on"):
+            raise OptionError(f"{kind} moves dense fields; {type(transform).__name__} is none: use lbfgs")
+        for what in ("update", transform.acts_on):
+            if not any(hasattr(r, "smooth") and r.acts_on == what for r in regularisers):
+                raise OptionError(f"{kind} needs a regulariser that smooths the {what}: add gaussian with "
+                                  f"acts_on={what!r}")
+    elif getattr(transform, "compositive", False):
+        raise OptionError(f"{kind} adds steps, but {type(transform).__name__} composes them: use the greedy optimiser")
+
+
+def _check_finite(name, level, iteration, state):
+    if np.isfinite(state.value):
+        return
+    bad = [k for k, v in state.terms.items() if not np.isfinite(v)] or ["the overlap of the images"]
+    raise ConvergenceError(f"{name}, level {level}, iteration {iteration}: {', '.join(bad)} is not finite "
+                           f"({state.terms}); check the images for extreme values, or start closer with init=")

@@ -1,0 +1,184 @@
+"""Fitted transforms: what a registration returns, and what is read from files.
+
+A fitted transform goes from one named end to the other ("fixed" -> "moving" after a registration): it maps world points
+of the first image's space to the second's, which is the direction images are pulled back along.
+
+Must not import: registries, io, matplotlib.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from .errors import InputError, OptionError, unknown
+from .grid import Grid
+from .jacobian import jacobian_determinant
+from .mapping import Mapping, invert_points
+from .sampling import Points
+from .transforms import BSpline, Dense, Linear
+from .transforms.linear import as_linear
+
+SPACES = ("world", "index", "pixel")
+
+
+@dataclass(frozen=True, eq=False)
+class FittedTransform:
+    """A transform with its parameters, grids and named ends.
+
+    Attributes
+    ----------
+    model : str
+        The model it was fitted with.
+    transform, theta
+        The transform and its parameters (lattice, field or linear parameters).
+    grid, to_grid : Grid
+        Grids of the images at its two ends; `to_grid` may be None for a transform that was read from a file.
+    frm, to : str
+        Names of the ends.
+    residual : dict or None
+        Of an inverse: `max`, `p99` and `mean` of |phi(psi(y)) - y| in mm, `share`, the part of the grid where it is
+        below 0.1 mm, and the `map` itself.
+    """
+
+    model: str
+    transform: Linear | BSpline | Dense
+    theta: np.ndarray
+    grid: Grid
+    to_grid: Grid | None = None
+    frm: str = "fixed"
+    to: str = "moving"
+    residual: dict | None = None
+
+    @classmethod
+    def from_matrix(cls, matrix, grid: Grid, to_grid: Grid | None = None, **ends) -> FittedTransform:
+        """From a world matrix (d + 1, d + 1)."""
+        transform, theta = as_linear(grid, matrix)
+        return cls("affine", transform, theta, grid, to_grid, **ends)
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping, grid: Grid, to_grid: Grid | None = None, *, model="dense", **more):
+        """From a mapping; a field keeps the grid it is sampled on."""
+        if mapping.field is None:
+            return cls.from_matrix(mapping.matrix, grid, to_grid, **more)
+        transform = Dense(mapping.grid, mapping.matrix)
+        theta = np.ascontiguousarray(mapping.field3, np.float32)
+        transform.refine(theta, mapping.grid)
+        return cls(model, transform, theta, grid, to_grid, **more)
+
+    @property
+    def ndim(self) -> int:
+        """2 or 3."""
+        return self.grid.ndim
+
+    @property
+    def linear(self) -> bool:
+        """Whether a matrix says it all."""
+        return isinstance(self.transform, Linear)
+
+    @property
+    def matrix(self) -> np.ndarray:
+        """The world matrix (d + 1, d + 1): all of a linear model, the A of phi(x) = A (x + u(x)) otherwise."""
+        return self.transform.matrix(self.theta) if self.linear else self.transform.matrix
+
+    @cached_property
+    def _mapping(self) -> Mapping:
+        at = self.transform.grid
+        mapping = self.transform.forward(self.theta, at)[0]
+        return mapping if mapping.field is None else Mapping(mapping.matrix, mapping.field.copy(), at)
+
+    def mapping(self) -> Mapping:
+        """The normal form phi(x) = A (x + u(x)), u on the grid that the model was fitted on."""
+        return self._mapping
+
+    def displacement(self, grid: Grid | None = None) -> np.ndarray:
+        """phi(x) - x in mm on a grid (default: the first end's), (d, *grid.shape) float32, components x, y[, z]."""
+        return self.mapping().total_displacement(self.grid if grid is None else grid)
+
+    def map_points(self, points, frm: str = "fixed", to: str = "moving", space: str = "world") -> np.ndarray:
+        """Points of one end to the other.
+
+        Parameters
+        ----------
+        points : array, (n, d)
+        frm, to : str
+            Ends of this transform, in either order; the backward direction is solved point by point.
+        space : {"world", "index", "pixel"}
+            LPS mm; array index (z, y, x); pixel (x, y, z). Input and output each in their own image.
+
+        Returns
+        -------
+        array, (n, d)
+            NaN where the inverse does not exist.
+
+        Raises
+        ------
+        OptionError
+            For unknown ends or space.
+        InputError
+            If the points have the wrong number of coordinates or are not finite.
+        """
+        ends = (self.frm, self.to)
+        if space not in SPACES:
+            raise unknown("space", space, SPACES)
+        for end in (frm, to):
+            if end not in ends:
+                raise unknown("end", end, ends)
+        if frm == to:
+            raise OptionError(f"frm and to are both {frm!r}; this transform goes from {self.frm!r} to {self.to!r}")
+        points = np.atleast_2d(np.asarray(points, float))
+        if points.ndim != 2 or points.shape[1] != self.ndim:
+            raise InputError(f"points must be (n, {self.ndim}); got {points.shape}")
+        if not np.isfinite(points).all():
+            raise InputError(f"{int((~np.isfinite(points)).any(1).sum())} of {len(points)} points are not finite")
+        grids = (self.grid, self.to_grid) if frm == self.frm else (self.to_grid, self.grid)
+        if space != "world" and None in grids:
+            raise OptionError("index and pixel coordinates need the grids of both images; this transform was read from "
+                              "a file: use space='world'")
+        world = points if space == "world" else grids[0].to_world(points[:, ::-1] if space == "pixel" else points)
+        if frm == self.frm:
+            out = (world + self._at(world)) @ self.matrix[:-1, :-1].T + self.matrix[:-1, -1]
+        else:
+            out = invert_points(self.matrix, None if self.linear else self._at, world)
+        if space == "world":
+            return out
+        index = grids[1].to_index(out)
+        return index[:, ::-1] if space == "pixel" else index
+
+    def _at(self, world):
+        """u at world points; exact for a spline, linear interpolation of a field."""
+        if self.linear:
+            return np.zeros_like(world)
+        if isinstance(self.transform, BSpline):
+            return self.transform.forward(self.theta.astype(np.float64), Points(world))[0].field.T
+        return self.mapping().displacement(world)
+
+    def inverse(self) -> FittedTransform:
+        """The transform back, sampled on the other end's grid; see `residual` for how well it holds, and where."""
+        grid = self.to_grid or self.grid
+        mapping, error = self.mapping().inverse(grid)
+        residual = {"max": float(error.max()), "p99": float(np.percentile(error, 99)), "mean": float(error.mean()),
+                    "share": float((error < 0.1).mean()), "map": error}
+        return FittedTransform.from_mapping(mapping, grid, self.grid, model=self.model, frm=self.to, to=self.frm,
+                                            residual=residual)
+
+    def compose(self, inner: FittedTransform) -> FittedTransform:
+        """self after inner; inner must end where self begins."""
+        if inner.to != self.frm:
+            raise OptionError(f"cannot compose: the inner transform ends at {inner.to!r}, the outer begins at "
+                              f"{self.frm!r}; rename the ends or take an inverse")
+        return FittedTransform.from_mapping(self.mapping().compose(inner.mapping()), inner.grid, self.to_grid,
+                                            model="composite", frm=inner.frm, to=self.to)
+
+    def jacobian_determinant(self) -> np.ndarray:
+        """det D phi on the grid it was fitted on, (*grid.shape) float32; below 0 it folds."""
+        mapping = self.mapping()
+        scale = float(np.linalg.det(mapping.matrix[:-1, :-1]))
+        if mapping.field is None:
+            return np.full(self.grid.shape, scale, np.float32)
+        return jacobian_determinant(mapping.field, mapping.grid) * np.float32(scale)
+
+    def __repr__(self):
+        return f"FittedTransform({self.model}, {self.frm} -> {self.to}, {self.grid})"

@@ -1,0 +1,5 @@
+"""Where a registration begins: a world matrix, fixed to moving, from headers, centres or moments, judged by the metric."""
+
+from .start import INITS, modality, start
+
+__all__ = ["INITS", "modality", "start"]

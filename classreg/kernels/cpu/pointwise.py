@@ -1,0 +1,80 @@
+"""One pass over the voxels: weighted sums of two images, linear combinations, inner products, largest vectors.
+
+Sums are taken in float64, one entry per slab, and added in slab order.
+"""
+
+import numpy as np
+
+from . import kernel
+
+
+@kernel
+def moments(z0, z1, slab, fixed, warped, weight, sums):
+    """sums[slab] += weighted sums of 1, F, M, FF, MM, FM over a slab of (Z, Y, X) arrays."""
+    _, Y, X = fixed.shape
+    for z in range(z0, z1):
+        for y in range(Y):
+            n, f, m, ff, mm, fm = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+            for x in range(X):
+                w = np.float64(weight[z, y, x])
+                a = np.float64(fixed[z, y, x])
+                b = np.float64(warped[z, y, x])
+                n += w
+                f += w * a
+                m += w * b
+                ff += w * a * a
+                mm += w * b * b
+                fm += w * a * b
+            sums[slab, 0] += n
+            sums[slab, 1] += f
+            sums[slab, 2] += m
+            sums[slab, 3] += ff
+            sums[slab, 4] += mm
+            sums[slab, 5] += fm
+
+
+@kernel
+def combine(z0, z1, slab, fixed, warped, weight, a, b, c, out):
+    """out = weight * (a F + b M + c)."""
+    _, Y, X = fixed.shape
+    T = out.dtype.type
+    ka, kb, kc = T(a), T(b), T(c)
+    for z in range(z0, z1):
+        for y in range(Y):
+            for x in range(X):
+                out[z, y, x] = weight[z, y, x] * (ka * fixed[z, y, x] + kb * warped[z, y, x] + kc)
+
+
+@kernel
+def dot(k0, k1, slab, a, b, sums):
+    """sums[slab] += inner product of two flat arrays."""
+    s = 0.0
+    for i in range(k0, k1):
+        s += np.float64(a[i]) * np.float64(b[i])
+    sums[slab, 0] += s
+
+
+@kernel
+def add_scaled(k0, k1, slab, a, s, b, out):
+    """out = a + s b, flat arrays."""
+    T = out.dtype.type
+    f = T(s)
+    for i in range(k0, k1):
+        out[i] = a[i] + f * b[i]
+
+
+@kernel
+def largest(z0, z1, slab, field, scale, peak):
+    """peak[slab, 0] = largest squared length of scale . u over a slab of a (d, Z, Y, X) field; scale (3, 3)."""
+    d, _, Y, X = field.shape
+    last = d - 1
+    most = 0.0
+    for z in range(z0, z1):
+        for y in range(Y):
+            for x in range(X):
+                u, v, w = field[0, z, y, x], field[1, z, y, x], field[last, z, y, x]
+                a = scale[0, 0] * u + scale[0, 1] * v + scale[0, 2] * w
+                b = scale[1, 0] * u + scale[1, 1] * v + scale[1, 2] * w
+                c = scale[2, 0] * u + scale[2, 1] * v + scale[2, 2] * w
+                most = max(most, np.float64(a * a + b * b + c * c))
+    peak[slab, 0] = most

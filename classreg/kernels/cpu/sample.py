@@ -1,0 +1,269 @@
+"""Linear interpolation: warp, force (its derivative times an adjoint), and the sums a linear model needs.
+
+A position in the moving image, in indices, is  p(i) = matrix . (i, 1) + push . u(i)  with `matrix` (3, 4), `push`
+(3, 3) taking mm to indices, and `field` u of shape (d, Z, Y, X), or (d, 0, 0, 0) for none; with d = 2 the third column
+of `push` is zero. Coordinates are clamped; the weight is 1 inside and fades to 0 over the first voxel outside.
+"""
+
+import numpy as np
+
+from . import inline, kernel
+
+
+@inline
+def cell(p, n):
+    """Lower index, fraction, step to the upper index, weight and slope factor (0 where clamped) of position p."""
+    T = type(p)
+    if n == 1:
+        return 0, T(0), 0, T(1), T(0)
+    top = T(n - 1)
+    q = min(max(p, T(0)), top)
+    out = abs(p - q)
+    i = min(int(q), n - 2)
+    return i, q - T(i), 1, max(T(0), T(1) - out), T(1) if out == T(0) else T(0)
+
+
+@kernel
+def warp(z0, z1, slab, image, matrix, push, field, out, weight):
+    """out[c] = image[c] at p, weight = how far inside p is."""
+    C, D, H, W = image.shape
+    _, Z, Y, X = out.shape
+    T = out.dtype.type
+    has_field = field.shape[1] > 0
+    last = field.shape[0] - 1
+    for z in range(z0, z1):
+        for y in range(Y):
+            bz = matrix[0, 0] * z + matrix[0, 1] * y + matrix[0, 3]
+            by = matrix[1, 0] * z + matrix[1, 1] * y + matrix[1, 3]
+            bx = matrix[2, 0] * z + matrix[2, 1] * y + matrix[2, 3]
+            for x in range(X):
+                pz = T(bz + matrix[0, 2] * x)
+                py = T(by + matrix[1, 2] * x)
+                px = T(bx + matrix[2, 2] * x)
+                if has_field:
+                    u, v, w = field[0, z, y, x], field[1, z, y, x], field[last, z, y, x]
+                    pz += T(push[0, 0]) * u + T(push[0, 1]) * v + T(push[0, 2]) * w
+                    py += T(push[1, 0]) * u + T(push[1, 1]) * v + T(push[1, 2]) * w
+                    px += T(push[2, 0]) * u + T(push[2, 1]) * v + T(push[2, 2]) * w
+                iz, fz, sz, wz, _a = cell(pz, D)
+                iy, fy, sy, wy, _b = cell(py, H)
+                ix, fx, sx, wx, _c = cell(px, W)
+                weight[z, y, x] = wz * wy * wx
+                for c in range(C):
+                    m = image[c]
+                    a = m[iz, iy, ix]
+                    b = m[iz, iy + sy, ix]
+                    e = m[iz + sz, iy, ix]
+                    f = m[iz + sz, iy + sy, ix]
+                    a += fx * (m[iz, iy, ix + sx] - a)
+                    b += fx * (m[iz, iy + sy, ix + sx] - b)
+                    e += fx * (m[iz + sz, iy, ix + sx] - e)
+                    f += fx * (m[iz + sz, iy + sy, ix + sx] - f)
+                    a += fy * (b - a)
+                    e += fy * (f - e)
+                    out[c, z, y, x] = a + fz * (e - a)
+
+
+@inline
+def slope(m, iz, iy, ix, fz, fy, fx, sz, sy, sx):
+    """Derivative of the trilinear interpolant along z, y, x."""
+    a, b = m[iz, iy, ix], m[iz, iy, ix + sx]
+    c, d = m[iz, iy + sy, ix], m[iz, iy + sy, ix + sx]
+    e, f = m[iz + sz, iy, ix], m[iz + sz, iy, ix + sx]
+    g, h = m[iz + sz, iy + sy, ix], m[iz + sz, iy + sy, ix + sx]
+    ab, cd, ef, gh = a + fx * (b - a), c + fx * (d - c), e + fx * (f - e), g + fx * (h - g)
+    gz = ef + fy * (gh - ef) - (ab + fy * (cd - ab))
+    gy = (cd - ab) + fz * ((gh - ef) - (cd - ab))
+    lo = (b - a) + fy * ((d - c) - (b - a))
+    up = (f - e) + fy * ((h - g) - (f - e))
+    return gz, gy, lo + fz * (up - lo)
+
+
+@kernel
+def force(z0, z1, slab, image, matrix, push, field, adjoint, out):
+    """out[k] = sum over c of adjoint[c] * d image[c](p) / d u_k, in 1 / mm."""
+    C, D, H, W = image.shape
+    d, Z, Y, X = out.shape
+    T = out.dtype.type
+    has_field = field.shape[1] > 0
+    last = field.shape[0] - 1
+    for z in range(z0, z1):
+        for y in range(Y):
+            bz = matrix[0, 0] * z + matrix[0, 1] * y + matrix[0, 3]
+            by = matrix[1, 0] * z + matrix[1, 1] * y + matrix[1, 3]
+            bx = matrix[2, 0] * z + matrix[2, 1] * y + matrix[2, 3]
+            for x in range(X):
+                pz = T(bz + matrix[0, 2] * x)
+                py = T(by + matrix[1, 2] * x)
+                px = T(bx + matrix[2, 2] * x)
+                if has_field:
+                    u, v, w = field[0, z, y, x], field[1, z, y, x], field[last, z, y, x]
+                    pz += T(push[0, 0]) * u + T(push[0, 1]) * v + T(push[0, 2]) * w
+                    py += T(push[1, 0]) * u + T(push[1, 1]) * v + T(push[1, 2]) * w
+                    px += T(push[2, 0]) * u + T(push[2, 1]) * v + T(push[2, 2]) * w
+                iz, fz, sz, _a, kz = cell(pz, D)
+                iy, fy, sy, _b, ky = cell(py, H)
+                ix, fx, sx, _c, kx = cell(px, W)
+                tz, ty, tx = T(0), T(0), T(0)
+                for c in range(C):
+                    gz, gy, gx = slope(image[c], iz, iy, ix, fz, fy, fx, sz, sy, sx)
+                    e = adjoint[c, z, y, x]
+                    tz += e * gz
+                    ty += e * gy
+                    tx += e * gx
+                tz *= kz
+                ty *= ky
+                tx *= kx
+                for k in range(d):
+                    out[k, z, y, x] = T(push[0, k]) * tz + T(push[1, k]) * ty + T(push[2, k]) * tx
+
+
+@kernel
+def reduce(z0, z1, slab, image, matrix, adjoint, sums):
+    """sums[slab, 12 k :] += sum over voxels of adjoint[k] * (d image / d p) x (z, y, x, 1), (3, 4) row by row.
+
+    `adjoint` is (K * C, Z, Y, X), the C channels of each of K adjoints in turn.
+    """
+    C, D, H, W = image.shape
+    _, Z, Y, X = adjoint.shape
+    K = adjoint.shape[0] // C
+    T = image.dtype.type
+    row = np.zeros((K, 6))
+    for z in range(z0, z1):
+        for y in range(Y):
+            bz = matrix[0, 0] * z + matrix[0, 1] * y + matrix[0, 3]
+            by = matrix[1, 0] * z + matrix[1, 1] * y + matrix[1, 3]
+            bx = matrix[2, 0] * z + matrix[2, 1] * y + matrix[2, 3]
+            row[:] = 0
+            for x in range(X):
+                iz, fz, sz, _a, kz = cell(T(bz + matrix[0, 2] * x), D)
+                iy, fy, sy, _b, ky = cell(T(by + matrix[1, 2] * x), H)
+                ix, fx, sx, _c, kx = cell(T(bx + matrix[2, 2] * x), W)
+                for c in range(C):
+                    gz, gy, gx = slope(image[c], iz, iy, ix, fz, fy, fx, sz, sy, sx)
+                    for k in range(K):
+                        e = adjoint[k * C + c, z, y, x]
+                        tz, ty, tx = e * gz * kz, e * gy * ky, e * gx * kx
+                        row[k, 0] += tz
+                        row[k, 1] += ty
+                        row[k, 2] += tx
+                        row[k, 3] += tz * x
+                        row[k, 4] += ty * x
+                        row[k, 5] += tx * x
+            for k in range(K):
+                for a in range(3):
+                    s = sums[slab, 12 * k + 4 * a:]
+                    s[0] += row[k, a] * z
+                    s[1] += row[k, a] * y
+                    s[2] += row[k, 3 + a]
+                    s[3] += row[k, a]
+
+
+@kernel
+def normal(z0, z1, slab, image, matrix, curvature, sums):
+    """sums[slab, 12 r + s] += sum over voxels and channels of curvature[c] * J_r J_s, J = (d image / d p) x (z, y, x, 1)."""
+    C, D, H, W = image.shape
+    _, Z, Y, X = curvature.shape
+    T = image.dtype.type
+    row = np.zeros((6, 3))
+    coordinate = np.ones(4)
+    for z in range(z0, z1):
+        for y in range(Y):
+            bz = matrix[0, 0] * z + matrix[0, 1] * y + matrix[0, 3]
+            by = matrix[1, 0] * z + matrix[1, 1] * y + matrix[1, 3]
+            bx = matrix[2, 0] * z + matrix[2, 1] * y + matrix[2, 3]
+            row[:] = 0
+            for x in range(X):
+                iz, fz, sz, _a, kz = cell(T(bz + matrix[0, 2] * x), D)
+                iy, fy, sy, _b, ky = cell(T(by + matrix[1, 2] * x), H)
+                ix, fx, sx, _c, kx = cell(T(bx + matrix[2, 2] * x), W)
+                for c in range(C):
+                    h = curvature[c, z, y, x]
+                    gz, gy, gx = slope(image[c], iz, iy, ix, fz, fy, fx, sz, sy, sx)
+                    gz, gy, gx = gz * kz, gy * ky, gx * kx
+                    products = (h * gz * gz, h * gz * gy, h * gz * gx, h * gy * gy, h * gy * gx, h * gx * gx)
+                    for j in range(6):
+                        row[j, 0] += products[j]
+                        row[j, 1] += products[j] * x
+                        row[j, 2] += products[j] * (x * x)
+            coordinate[0], coordinate[1] = z, y
+            j = 0
+            for a in range(3):
+                for b in range(a, 3):
+                    for m in range(4):
+                        for n in range(4):
+                            if m == 2 and n == 2:
+                                v = row[j, 2]
+                            elif m == 2:
+                                v = row[j, 1] * coordinate[n]
+                            elif n == 2:
+                                v = row[j, 1] * coordinate[m]
+                            else:
+                                v = row[j, 0] * coordinate[m] * coordinate[n]
+                            sums[slab, 12 * (4 * a + m) + 4 * b + n] += v
+                            if a != b:
+                                sums[slab, 12 * (4 * b + n) + 4 * a + m] += v
+                    j += 1
+
+
+@kernel
+def stencil_force(z0, z1, slab, warped, adjoint, to_world, out):
+    """out[k] = sum over c of adjoint[c] * d warped[c] / d x_k by central differences, in 1 / mm.
+
+    `to_world` (3, 3) takes a gradient per index to a gradient per mm; one-sided differences at the border.
+    """
+    C, Z, Y, X = warped.shape
+    d = out.shape[0]
+    T = out.dtype.type
+    half = T(0.5)
+    for z in range(z0, z1):
+        za, zb = max(z - 1, 0), min(z + 1, Z - 1)
+        kz = T(1.0 / max(zb - za, 1))
+        for y in range(Y):
+            ya, yb = max(y - 1, 0), min(y + 1, Y - 1)
+            ky = T(1.0 / max(yb - ya, 1))
+            for k in range(d):
+                az, ay, ax = T(to_world[k, 0]) * kz, T(to_world[k, 1]) * ky, T(to_world[k, 2])
+                for c in range(C):
+                    m = warped[c]
+                    for x in range(X):
+                        xa, xb = max(x - 1, 0), min(x + 1, X - 1)
+                        kx = half if xb - xa == 2 else T(1)
+                        t = az * (m[zb, y, x] - m[za, y, x]) + ay * (m[z, yb, x] - m[z, ya, x])
+                        t += ax * kx * (m[z, y, xb] - m[z, y, xa])
+                        t *= adjoint[c, z, y, x]
+                        if c == 0:
+                            out[k, z, y, x] = t
+                        else:
+                            out[k, z, y, x] += t
+
+
+@kernel
+def compose(z0, z1, slab, field, step, push, out):
+    """out = step + field o (id + step): displacement of the composition, linear interpolation, clamped.
+
+    `push` (3, 3) takes mm to indices of `field`'s grid, on which `step` and `out` live too.
+    """
+    d, Z, Y, X = field.shape
+    T = out.dtype.type
+    last = d - 1
+    for z in range(z0, z1):
+        for y in range(Y):
+            for x in range(X):
+                u, v, w = step[0, z, y, x], step[1, z, y, x], step[last, z, y, x]
+                iz, fz, sz, _a, _d = cell(T(z) + T(push[0, 0]) * u + T(push[0, 1]) * v + T(push[0, 2]) * w, Z)
+                iy, fy, sy, _b, _e = cell(T(y) + T(push[1, 0]) * u + T(push[1, 1]) * v + T(push[1, 2]) * w, Y)
+                ix, fx, sx, _c, _f = cell(T(x) + T(push[2, 0]) * u + T(push[2, 1]) * v + T(push[2, 2]) * w, X)
+                for k in range(d):
+                    m = field[k]
+                    a = m[iz, iy, ix]
+                    b = m[iz, iy + sy, ix]
+                    e = m[iz + sz, iy, ix]
+                    f = m[iz + sz, iy + sy, ix]
+                    a += fx * (m[iz, iy, ix + sx] - a)
+                    b += fx * (m[iz, iy + sy, ix + sx] - b)
+                    e += fx * (m[iz + sz, iy, ix + sx] - e)
+                    f += fx * (m[iz + sz, iy + sy, ix + sx] - f)
+                    a += fy * (b - a)
+                    e += fy * (f - e)
+                    out[k, z, y, x] = step[k, z, y, x] + a + fz * (e - a)

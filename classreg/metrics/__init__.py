@@ -1,0 +1,17 @@
+"""Metrics: warped image -> number, always minimised. One protocol:
+
+    describe(image)                   what is warped instead of the image (default: the image)
+    prepare(fixed, moving, grid)      sees the data of a level, once; nothing of phi
+    __call__(warped, weight)          (value, adjoint), adjoint = d value / d warped, (channels, z, y, x)
+    curvature(warped, weight)         for Gauss-Newton: (curvature, deflate), see `optimisers/gauss_newton.py`
+
+Arrays are (channels, z, y, x), weights (z, y, x). A metric knows nothing of positions. Adding one is a file and a line
+in `METRICS`.
+"""
+
+from .information import MutualInformation
+from .lncc import LNCC
+from .ncc import NCC
+from .ssd import SSD
+
+METRICS = {"ssd": SSD, "ncc": NCC, "lncc": LNCC, "mi": MutualInformation}

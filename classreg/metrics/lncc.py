@@ -1,0 +1,58 @@
+"""Local normalised cross correlation, squared:  E = 1 - mean of A^2 / (B C) over windows.
+
+A = cov(F, M), B = var(F), C = var(M) in a box window W around each voxel, weighted; windows where either image is flat
+do not count. Squared, it is blind to contrast sign. The gradient is exact (the force of every window that a voxel
+belongs to, not of its own alone): with a = 2 A / (B C), b = -A^2 / (B C^2),
+    dE/dM = -w/n [F W(a) - W(a mean F) + 2 (M W(b) - W(b mean M))].
+Source: Avants et al., Medical Image Analysis 2008, doi:10.1016/j.media.2007.06.004.
+
+Must not import: transforms, optimisers, engine, numba, cupy.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..backend import workspace
+from ..kernels.cpu import local
+from .base import Metric, adjoint_buffer
+
+#: planes per slab: a running sum restarts with each
+SLAB = 32
+
+
+class LNCC(Metric):
+    """One minus the mean squared local correlation, mean over channels.
+
+    Parameters
+    ----------
+    radius : float
+        Half the window's side, in samples of the level's resolution; along coarser axes the window keeps its size in mm
+        (but reaches at least one sample).
+    flat : float
+        A window whose variance is below this (images have unit variance) is flat.
+    """
+
+    dense = True
+    symmetric = True
+
+    def __init__(self, radius: float = 4, flat: float = 1e-4):
+        self.radius, self.flat = radius, flat
+
+    def prepare(self, fixed: np.ndarray, moving: np.ndarray, grid) -> None:
+        """Take the fixed data and set the window for the grid."""
+        super().prepare(fixed, moving, grid)
+        wanted = self.radius * grid.resolution / grid.spacing3
+        self.window = [max(1, int(round(r))) if n > 1 else 0 for r, n in zip(wanted, grid.shape3)]
+
+    def __call__(self, warped: np.ndarray, weight: np.ndarray):
+        """Value and adjoint."""
+        ws, value, adjoint = workspace(), 0.0, adjoint_buffer(warped)
+        parts = [ws.buffer(f"lncc {k}", weight.shape, warped.dtype) for k in range(3)]
+        eps = warped.dtype.type(self.flat)
+        for f, m, out in zip(self.fixed, warped, adjoint):
+            total, count = ws.total(local.correlation, len(f), 2, f, m, weight, *self.window, eps, *parts, slab=SLAB)
+            count = max(count, 1e-12) * len(warped)
+            value += 1 / len(warped) - total / count
+            ws.run(local.correlation_adjoint, len(f), f, m, weight, *self.window, -1 / count, *parts, out, slab=SLAB)
+        return value, adjoint

@@ -1,0 +1,57 @@
+"""Normalised cross correlation over the whole image:  E = 1 - rho.
+
+With f = F - mean F, m = M - mean M (weighted):  rho = <f, m> / (|f| |m|),
+    d rho / d M = w (f / (|f| |m|) - rho m / |m|^2).
+
+Gauss-Newton takes E = 1/2 | m/|m| - f/|f| |^2, the distance of two unit vectors: curvature w / |m|^2, less the two
+directions that normalisation removes (the mean and m itself).
+
+Must not import: transforms, optimisers, engine, numba, cupy.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .base import Metric, adjoint_buffer, combine, moments
+
+
+class NCC(Metric):
+    """One minus the correlation, mean over channels."""
+
+    symmetric = True
+
+    def __call__(self, warped: np.ndarray, weight: np.ndarray):
+        """Value and adjoint; a constant image has correlation 0 and no force."""
+        value, adjoint, k = 0.0, adjoint_buffer(warped), len(warped)
+        for f, m, out in zip(self.fixed, warped, adjoint):
+            n, mean_f, mean_m, ff, mm, fm = _centred(moments(f, m, weight))
+            if min(ff, mm) <= 1e-9 * n or n <= 0:
+                value += 1 / k
+                out[...] = 0
+                continue
+            rho = fm / np.sqrt(ff * mm)
+            value += (1 - rho) / k
+            a, b = -1 / (k * np.sqrt(ff * mm)), rho / (k * mm)
+            combine(f, m, weight, a, b, -a * mean_f - b * mean_m, out)
+        return value, adjoint
+
+    def curvature(self, warped: np.ndarray, weight: np.ndarray):
+        """Curvature (C, z, y, x), and the 2 C arrays to deflate with (the mean, then m), as (2 C, z, y, x)."""
+        k = len(warped)
+        h, mean, own = np.zeros_like(warped), np.zeros_like(warped), np.zeros_like(warped)
+        for c, (f, m) in enumerate(zip(self.fixed, warped)):
+            n, _, mean_m, _, mm, _ = _centred(moments(f, m, weight))
+            if mm <= 1e-9 * n or n <= 0:
+                continue
+            combine(f, m, weight, 0, 0, 1 / (k * mm), h[c])
+            combine(f, m, weight, 0, 0, 1 / np.sqrt(k * mm * n), mean[c])
+            combine(f, m, weight, 0, 1 / (np.sqrt(k) * mm), -mean_m / (np.sqrt(k) * mm), own[c])
+        return h, np.concatenate([mean, own])
+
+
+def _centred(sums):
+    """n, means and central second moments (sums) from raw sums."""
+    n, f, m, ff, mm, fm = sums
+    safe = max(n, 1e-12)
+    return n, f / safe, m / safe, ff - f * f / safe, mm - m * m / safe, fm - f * m / safe

@@ -1,0 +1,126 @@
+"""Model names -> default plans. Data, not code: what a model means stands here and nowhere else.
+
+All lengths that are not in mm are in units of a level's resolution, so one set of defaults serves every image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .errors import OptionError, unknown
+from .grid import Grid
+from .metrics import METRICS
+from .optimisers import OPTIMISERS
+from .plan import Plan, Stage
+from .regularisers import REGULARISERS
+from .schedule import Level, default_factors
+from .transforms import TRANSFORMS
+
+LINEAR = ("translation", "rigid", "similarity", "affine")
+
+#: transform, optimiser, regularisers, iterations per level (coarsest first; the last value repeats toward finer levels)
+DEFORMABLE = {
+    "bspline": dict(
+        transform={"name": "bspline", "spacing": 5.0},
+        optimiser={"name": "lbfgs"},
+        regularisers=({"name": "bending", "weight": 0.5},),
+        iterations=(60, 60, 40, 20)),
+    "dense": dict(
+        transform={"name": "dense"},
+        optimiser={"name": "adam"},
+        regularisers=({"name": "diffusion", "weight": 0.1},),
+        iterations=(100, 100, 60, 30)),
+    "greedy": dict(
+        transform={"name": "dense", "compositive": True},
+        optimiser={"name": "greedy"},
+        regularisers=({"name": "gaussian", "sigma": 1.7, "acts_on": "update"},
+                      {"name": "gaussian", "sigma": 0.5, "acts_on": "displacement"}),
+        iterations=(100, 100, 50, 15)),
+    "svf": dict(
+        transform={"name": "velocity"},
+        optimiser={"name": "greedy"},
+        regularisers=({"name": "gaussian", "sigma": 1.7, "acts_on": "update"},
+                      {"name": "gaussian", "sigma": 0.5, "acts_on": "velocity"}),
+        iterations=(100, 100, 50, 15)),
+}
+
+MODELS = (*LINEAR, *DEFORMABLE)
+
+#: what a metric can be minimised with for linear models, and its tolerance
+LINEAR_OPTIMISER = {"ssd": "gauss_newton", "ncc": "gauss_newton", "lncc": "lbfgs", "mi": "lbfgs"}
+
+#: linear stages that only prepare another one stop at this many samples
+ENOUGH = {"rigid": 1 << 16, "affine": 1 << 20}
+
+
+def check_model(model: str) -> str:
+    """The model's name, or OptionError with the nearest one."""
+    if model not in MODELS:
+        raise unknown("model", model, MODELS)
+    return model
+
+
+def linear_stage(kind: str, grid: Grid, metric: dict, factors: Sequence[float] | None, iterations=None,
+                 rotation: str = "quaternion", samples: int | None = None) -> Stage:
+    """The stage of a linear model."""
+    factors = factors or default_factors(grid, most=4, samples=samples)
+    levels = tuple(Level(f, n) for f, n in zip(factors, _iterations((50, 40, 30, 20), len(factors), iterations)))
+    return Stage(kind, {"name": "linear", "kind": kind, "rotation": rotation}, metric,
+                 {"name": LINEAR_OPTIMISER.get(metric["name"], "lbfgs")}, levels)
+
+
+def deformable_stage(model: str, grid: Grid, metric: dict, factors: Sequence[float] | None, iterations=None) -> Stage:
+    """The stage of a deformable model."""
+    d = DEFORMABLE[model]
+    factors = factors or default_factors(grid, most=4)
+    levels = tuple(Level(f, n) for f, n in zip(factors, _iterations(d["iterations"], len(factors), iterations)))
+    return Stage(model, dict(d["transform"]), metric, dict(d["optimiser"]), levels, d["regularisers"])
+
+
+def _iterations(default, count, given):
+    """Iterations per level: the finest levels keep the last of the defaults."""
+    if given is not None:
+        given = [given] * count if isinstance(given, int) else list(given)
+        if len(given) != count or min(given) < 0:
+            raise OptionError(f"iterations must be one number of at least 0, or one per level ({count}); got {given}")
+        return given
+    padded = [default[0]] * max(0, count - len(default)) + list(default)
+    return padded[-count:]
+
+
+def build(spec: dict, table: dict, kind: str, **extra):
+    """An object from its name and options; unknown names and options are errors that name the nearest match."""
+    name = spec.get("name")
+    if name not in table:
+        raise unknown(kind, name, table)
+    options = {k: v for k, v in spec.items() if k != "name"}
+    import inspect
+
+    allowed = [p for p in inspect.signature(table[name]).parameters if p not in extra and not p.startswith("_")]
+    for key in options:
+        if key not in allowed:
+            raise unknown(f"option of {kind} {name!r}:", key, allowed)
+    return table[name](**options, **extra)
+
+
+def build_stage(stage: Stage, grid: Grid, matrix):
+    """Transform, metric, regularisers and optimiser of a stage; `matrix` is where deformable models start from."""
+    extra = {"grid": grid}
+    if stage.transform["name"] != "linear":
+        extra["matrix"] = matrix
+    if stage.transform["name"] == "bspline":
+        extra["doublings"] = _doublings(stage)
+    return (build(stage.transform, TRANSFORMS, "transform", **extra), build(stage.metric, METRICS, "metric"),
+            [build(r, REGULARISERS, "regulariser") for r in stage.regularisers],
+            build(stage.optimiser, OPTIMISERS, "optimiser"))
+
+
+def _doublings(stage: Stage) -> int:
+    """How often the lattice is refined between the coarsest level and full resolution."""
+    import math
+
+    return max(0, round(math.log2(max(v.factor for v in stage.levels))))
+
+
+__all__ = ["MODELS", "LINEAR", "DEFORMABLE", "Plan", "build", "build_stage", "check_model", "deformable_stage",
+           "linear_stage"]

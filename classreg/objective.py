@@ -1,0 +1,105 @@
+"""The objective of one level: similarity + regulariser, and its gradient.
+
+    phi, phi_back            = transform.forward(theta, at)
+    warped, weight, img_back = sample(moving, phi, at)
+    value, adjoint           = metric(warped, weight)
+    gradient                 = phi_back(img_back, adjoint) + regularisers
+
+Must not import: registries, io, matplotlib.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from .grid import Grid
+from .image import Image
+from .mapping import Mapping
+from .sampling import Points, sample
+
+#: of the samples that counted at the start of a level, the share below which a step is refused
+LEAST_OVERLAP = 0.25
+
+
+@dataclass(eq=False)
+class Evaluation:
+    """The objective at one theta; its gradient is taken on demand, before the next evaluation."""
+
+    value: float
+    terms: dict[str, float]
+    overlap: float
+    _parts: tuple
+
+    @cached_property
+    def gradient(self) -> np.ndarray:
+        """In the tangent of the transform."""
+        objective, theta, phi_back, img_back, _, _, adjoint, energies = self._parts
+        g = phi_back(img_back, adjoint)
+        for _, e in energies:
+            g += e
+        return g
+
+    @cached_property
+    def normal(self) -> tuple[np.ndarray, np.ndarray]:
+        """Gradient and Gauss-Newton matrix, for linear models and metrics with a curvature."""
+        objective, _, phi_back, img_back, warped, weight, adjoint, _ = self._parts
+        return phi_back.normal(img_back, adjoint, *objective.metric.curvature(warped, weight))
+
+
+class Objective:
+    """What an optimiser minimises on one level.
+
+    Parameters
+    ----------
+    fixed, moving : Image
+        Float images of the level, as `metric.describe` returned them.
+    transform, metric
+        See their packages.
+    regularisers : list
+        Those with an energy are added to the value; the others are left to the optimiser.
+    at : Grid or Points, optional
+        Where it is evaluated; the fixed grid by default.
+    order : 1 or 3
+        Interpolation of the moving image.
+    """
+
+    def __init__(self, fixed: Image, moving: Image, transform, metric, regularisers=(), *,
+                 at: Grid | Points | None = None, order: int = 1):
+        self.fixed, self.moving = fixed, moving
+        self.transform, self.metric, self.regularisers = transform, metric, list(regularisers)
+        self.at = fixed.grid if at is None else at
+        self.order = order
+        self._energies = [r for r in self.regularisers if callable(r)]
+        if isinstance(self.at, Points):
+            values, weight, _ = sample(fixed, Mapping(np.eye(fixed.grid.ndim + 1)), self.at, order, "fixed")
+            values, self._weight = values.copy(), weight.copy()
+            if self.at.weight is not None:
+                self._weight *= self.at.weight
+        else:
+            values, self._weight = fixed.data, fixed.weight3
+        metric.prepare(values, moving.data, fixed.grid)
+        self._full = None
+        self.evaluations = 0
+
+    def __call__(self, theta: np.ndarray) -> Evaluation:
+        """Evaluate; infinite where too little of the images overlaps."""
+        phi, phi_back = self.transform.forward(theta, self.at)
+        warped, weight, img_back = sample(self.moving, phi, self.at, self.order)
+        if self._weight is not None:
+            np.multiply(weight, self._weight, out=weight)
+        overlap = float(weight.sum(dtype=np.float64))
+        self._full = overlap if self._full is None else self._full
+        self.evaluations += 1
+        value, adjoint = self.metric(warped, weight)
+        terms, energies = {"metric": float(value)}, []
+        for r in self._energies:
+            energy, gradient = r(theta, self.transform.grams(theta, self.at))
+            terms[type(r).__name__.lower()] = float(energy)
+            energies.append((energy, gradient))
+        total = float(sum(terms.values()))
+        if overlap <= LEAST_OVERLAP * self._full:
+            total = np.inf
+        return Evaluation(total, terms, overlap, (self, theta, phi_back, img_back, warped, weight, adjoint, energies))

@@ -1,0 +1,99 @@
+"""Limited-memory BFGS with a backtracking line search.
+
+Steps and gradient differences are taken in the tangent at the current theta; for models whose `retract` is addition
+this is plain L-BFGS, for rotations the pairs are carried along unchanged, which is right to first order in the (small)
+increments. Nocedal and Wright, Numerical Optimization, algorithms 3.1 and 7.4.
+
+Must not import: registries, io, matplotlib.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..stencil import add_scaled, dot
+from .state import State
+
+
+class LBFGS:
+    """L-BFGS.
+
+    Parameters
+    ----------
+    memory : int
+        Pairs kept.
+    first_step : float
+        Motion of the first trial step, in units of the level's resolution; later ones are at most four times as long.
+    tolerance : float
+        Stop below this motion, in the same units.
+    """
+
+    needs = frozenset({"gradient"})
+
+    def __init__(self, memory: int = 6, first_step: float = 0.5, tolerance: float = 0.005):
+        self.memory, self.first_step, self.tolerance = memory, first_step, tolerance
+
+    def init(self, objective, theta: np.ndarray) -> State:
+        """Evaluate the start."""
+        e = objective(theta)
+        return State(e.value, e.terms, theta, e.value, memory={"gradient": e.gradient.copy(), "pairs": []})
+
+    def step(self, objective, theta: np.ndarray, state: State) -> np.ndarray:
+        """One accepted step; `done` where none decreases the value."""
+        g, pairs = state.memory["gradient"], state.memory["pairs"]
+        unit = objective.fixed.grid.resolution
+        direction = self._direction(g, pairs)
+        slope = dot(direction, g)
+        if not slope < 0:
+            pairs.clear()
+            direction, slope = -g, -dot(g, g)
+        reach = objective.transform.reach(direction)
+        if not (reach > 0 and np.isfinite(reach)):
+            state.done = "the gradient is zero"
+            return theta
+        length = min(1.0, 4 * self.first_step * unit / reach) if pairs else self.first_step * unit / reach
+        for _ in range(12):
+            step = add_scaled(direction, length - 1, direction, np.empty_like(direction))
+            new = objective.transform.retract(theta, step)
+            e = objective(new)
+            if e.value <= state.value + 1e-4 * length * slope:
+                break
+            state.step = length * reach
+            if length * reach < 0.01 * self.tolerance * unit:
+                break
+            drop = e.value - state.value - length * slope
+            length *= min(0.5, max(0.1, -length * slope / (2 * drop))) if np.isfinite(drop) else 0.25
+        if not e.value < state.value:
+            if pairs:  # a stale model of the curvature: forget it and try the gradient once
+                pairs.clear()
+                return self.step(objective, theta, state)
+            state.done = "no step decreases the value"
+            return theta
+        new_gradient = e.gradient.copy()
+        y = add_scaled(new_gradient, -1.0, g, np.empty_like(g))
+        curvature = dot(step, y)
+        if curvature > 1e-10 * np.sqrt(dot(step, step) * dot(y, y)):
+            pairs.append((step, y, curvature))
+            del pairs[: max(0, len(pairs) - self.memory)]
+        state.keep(new, e)
+        state.step = length * reach
+        state.memory["gradient"] = new_gradient
+        if state.step < self.tolerance * unit:
+            state.done = "the last step is below the tolerance"
+        return new
+
+    @staticmethod
+    def _direction(g, pairs):
+        """Minus the inverse Hessian times g: the two-loop recursion."""
+        q = -g
+        kept = []
+        for s, y, sy in reversed(pairs):
+            a = dot(s, q) / sy
+            add_scaled(q, -a, y, q)
+            kept.append(a)
+        if pairs:
+            s, y, sy = pairs[-1]
+            q *= q.dtype.type(sy / dot(y, y))
+        for (s, y, sy), a in zip(pairs, reversed(kept)):
+            add_scaled(q, a - dot(y, q) / sy, s, q)
+        return q

@@ -1,0 +1,90 @@
+"""What will be run, fully resolved, as plain data.
+
+A `Plan` is a list of `Stage`s, each a transform, metric, regularisers, optimiser and levels by name with their options.
+It prints, compares, and round-trips through dictionaries (JSON, TOML).
+
+Must not import: registries, io, matplotlib.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from .schedule import Level
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One run of the engine.
+
+    Attributes
+    ----------
+    name : str
+        Shown in the history, e.g. "affine".
+    transform, metric, optimiser : dict
+        {"name": ..., option: value, ...}.
+    regularisers : tuple of dict
+    levels : tuple of Level
+        Coarse to fine.
+    order : 1 or 3
+        Interpolation of the moving image.
+    tolerance : float
+        A level ends when the value falls by less than this per iteration.
+    """
+
+    name: str
+    transform: dict[str, Any]
+    metric: dict[str, Any]
+    optimiser: dict[str, Any]
+    levels: tuple[Level, ...]
+    regularisers: tuple[dict[str, Any], ...] = ()
+    order: int = 1
+    tolerance: float = 1e-5
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All stages of a registration, how it starts, and what was chosen on the way.
+
+    Examples
+    --------
+    >>> plan = Plan("affine", "auto", ())
+    >>> Plan.from_dict(plan.to_dict()) == plan
+    True
+    """
+
+    model: str
+    init: str
+    stages: tuple[Stage, ...]
+    seed: int = 0
+    notes: tuple[str, ...] = field(default=(), compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Plan:
+        """The inverse of `to_dict`."""
+        stages = tuple(
+            Stage(**{**s, "levels": tuple(Level(**v) for v in s["levels"]), "regularisers": tuple(s["regularisers"])})
+            for s in data["stages"])
+        return cls(data["model"], data["init"], stages, data["seed"], tuple(data["notes"]))
+
+    def __str__(self) -> str:
+        lines = [f"model = {self.model}", f"init = {self.init}", f"seed = {self.seed}"]
+        for s in self.stages:
+            lines += ["", f"[{s.name}]"]
+            for kind in ("transform", "metric", "optimiser"):
+                lines.append(f"{kind} = {_show(getattr(s, kind))}")
+            lines += [f"regulariser = {_show(r)}" for r in s.regularisers]
+            lines.append(f"interpolation = {'linear' if s.order == 1 else 'cubic'}, tolerance = {s.tolerance:g}")
+            lines.append("levels = " + ", ".join(f"{v.factor:g}x ({v.iterations} iterations)" for v in s.levels))
+        lines += [""] + [f"note: {n}" for n in self.notes] if self.notes else []
+        return "\n".join(lines)
+
+
+def _show(spec: dict[str, Any]) -> str:
+    options = ", ".join(f"{k}={v}" for k, v in spec.items() if k != "name")
+    return f"{spec['name']}({options})"

@@ -1,0 +1,420 @@
+"""Checks at the door: everything that can be known to be wrong before the first iteration.
+
+`check_image`, `check_pair` and `check_levels` raise a typed error that carries the numbers and the remedy.
+`inspect_pair` returns the same findings, and softer ones, as a list: what `classreg check` prints. The
+predicted memory in bytes is
+
+    base + (bytes per fixed value) * fixed.array.size + (bytes per moving value) * moving.array.size
+
+Must not import: metrics, optimisers, the engine, io, numba, cupy.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from .errors import ClassregError, GeometryError, InputError, OptionError, unknown
+from .grid import Grid
+from .image import Image
+
+MEMORY_BASE = 250_000_000
+"""Bytes of the interpreter, the compiled kernels and the libraries."""
+
+MEMORY = {
+    "translation": (40, 16),
+    "rigid": (40, 16),
+    "similarity": (40, 16),
+    "affine": (40, 16),
+    "polyaffine": (60, 16),
+    "bspline": (80, 16),
+    "dense": (110, 16),
+    "svf": (150, 16),
+    "greedy": (110, 16),
+}
+"""Bytes per value of the fixed and of the moving image, for each model."""
+
+FEWEST_ALONG_LONGEST_AXIS = 4
+FEWEST_IN_MASK = 30
+_SUBSAMPLE = 200_000
+_ORDER = ("error", "warning", "note")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of `classreg check`: how grave it is, a short code, and a sentence.
+
+    Examples
+    --------
+    >>> Finding("note", "overlap", "100 % of the fixed image lies inside the moving one").level
+    'note'
+    """
+
+    level: Literal["error", "warning", "note"]
+    code: str
+    message: str
+
+
+def check_image(image: Image, name: str) -> None:
+    """Refuse an image that cannot be registered.
+
+    Parameters
+    ----------
+    image : Image
+        2-D or 3-D, with or without a mask.
+    name : str
+        What the messages call it: "fixed" or "moving".
+
+    Raises
+    ------
+    InputError
+        If values are NaN or infinite (anywhere, masks do not excuse them) or beyond float32, if the image is
+        constant where its mask counts, if it has under 4 voxels along its longest axis, or its mask covers
+        under 30 voxels.
+
+    Examples
+    --------
+    >>> image = Image(np.arange(20.0).reshape(4, 5), Grid.from_spacing((4, 5)))
+    >>> check_image(image, "fixed")
+    """
+    array, weight = image.array, image.weight
+    if max(image.grid.shape) < FEWEST_ALONG_LONGEST_AXIS:
+        raise InputError(f"the {name} image has only {_times(image.grid.shape)} voxels; registration needs "
+                         f"at least {FEWEST_ALONG_LONGEST_AXIS} along the longest axis: check that the "
+                         "right file was read")
+    if weight is not None and (covered := int(np.count_nonzero(weight))) < FEWEST_IN_MASK:
+        raise InputError(f"the {name} mask covers only {covered} of {weight.size} voxels; at least "
+                         f"{FEWEST_IN_MASK} are needed: use a larger mask, or none")
+    if array.dtype.kind == "f":
+        finite = np.isfinite(array)
+        if not finite.all():
+            bad = array[~finite]
+            nans = int(np.isnan(bad).sum())
+            first = tuple(int(i) for i in np.unravel_index(np.argmin(finite), array.shape))
+            raise InputError(f"the {name} image has {bad.size} values that are not finite ({nans} NaN, "
+                             f"{bad.size - nans} infinite), the first at array index {first}; every voxel "
+                             "must be finite, masked or not: replace them (numpy.nan_to_num) and leave "
+                             "those voxels out with a mask")
+    ranges = [_range(channel, image.weight3) for channel in image.data]
+    reach = max(max(abs(low), abs(high)) for low, high in ranges)
+    if reach > float(np.finfo(np.float32).max):
+        raise InputError(f"the {name} image holds values up to {reach:.3g} in size, beyond what float32 "
+                         "holds (3.4e+38): divide the intensities by a constant")
+    if all(np.float32(low) == np.float32(high) for low, high in ranges):
+        where = "" if weight is None else " inside its mask"
+        values = ", ".join(f"{low:g}" for low, _ in ranges)
+        raise InputError(f"the {name} image is constant{where} (value {values}); registration needs "
+                         "intensities that differ: check that the right file was read"
+                         + ("" if weight is None else ", or widen the mask"))
+
+
+def check_pair(fixed: Image, moving: Image, *, initial: np.ndarray | None = None,
+               needs_overlap: bool = False) -> None:
+    """Refuse two images that cannot be registered with each other.
+
+    By default registration begins by aligning the centres, so headers that place the images apart are no
+    fault. They are one where the start is given: as a matrix, or as the identity (`needs_overlap` without
+    `initial`).
+
+    Parameters
+    ----------
+    fixed, moving : Image
+        Both 2-D or both 3-D, with the same number of channels.
+    initial : array, (d + 1, d + 1), optional
+        The start, fixed world to moving world; given, the images and their masks must overlap under it.
+    needs_overlap : bool
+        Whether the images must overlap as their headers place them.
+
+    Raises
+    ------
+    InputError
+        If dimensions or channels differ, or the masks never overlap where overlap is needed.
+    GeometryError
+        If the grids do not overlap where overlap is needed, or `initial` is no invertible matrix of the right
+        shape.
+
+    Examples
+    --------
+    >>> image = Image(np.arange(20.0).reshape(4, 5), Grid.from_spacing((4, 5)))
+    >>> check_pair(image, image, needs_overlap=True)
+    """
+    if fixed.grid.ndim != moving.grid.ndim:
+        raise InputError(f"the fixed image is {fixed.grid.ndim}-D ({_times(fixed.grid.shape)}) and the "
+                         f"moving image {moving.grid.ndim}-D ({_times(moving.grid.shape)}); both must be "
+                         "2-D or both 3-D: take the matching slice of the 3-D image, or give the 2-D one "
+                         "as a volume of one slice (array[None])")
+    if fixed.channels != moving.channels:
+        raise InputError(f"the fixed image has {fixed.channels} channels and the moving image "
+                         f"{moving.channels}; both need the same number: convert both to grey values, or "
+                         "choose the channels that correspond")
+    if initial is None and not needs_overlap:
+        return
+    matrix = _matrix(initial, fixed.grid.ndim)
+    back = np.linalg.inv(matrix)
+    if overlap(fixed.grid, moving.grid, matrix) == 0 and overlap(moving.grid, fixed.grid, back) == 0:
+        start = "as their headers place them" if initial is None else "under the initial transform"
+        raise GeometryError(f"fixed and moving do not overlap {start}: fixed extent "
+                            f"{_mm(fixed.grid.extent)}, moving extent {_mm(moving.grid.extent)}, centres "
+                            f"{_apart(fixed.grid, moving.grid, matrix):.1f} mm apart; begin with "
+                            'init="centres", or correct the origins in the headers')
+    if fixed.weight is not None and moving.weight is not None and not (
+            _masks_meet(fixed, moving, matrix) or _masks_meet(moving, fixed, back)):
+        counts = [int(np.count_nonzero(image.weight)) for image in (fixed, moving)]
+        raise InputError(f"the fixed mask ({counts[0]} voxels) and the moving mask ({counts[1]} voxels) "
+                         'never overlap: no voxel would count; begin with init="centres", or leave one of '
+                         "the masks out")
+
+
+def check_levels(grid: Grid, factors: Sequence[float | Sequence[float]], least: int = 4) -> None:
+    """Refuse pyramid levels, asked for by the user, that leave too few samples.
+
+    Parameters
+    ----------
+    grid : Grid
+        The fixed grid.
+    factors : sequence of float or of (d,) sequences
+        How much coarser each level is, in array-axis order where one number per axis is given; at least 1.
+    least : int
+        Samples that a level must keep along an axis that has more than that at full resolution.
+
+    Raises
+    ------
+    OptionError
+        If a factor is no number of at least 1, or a level is too coarse.
+
+    Examples
+    --------
+    >>> check_levels(Grid.from_spacing((9, 64, 64)), [(1, 4, 4), (1, 2, 2), 1])
+    """
+    d = grid.ndim
+    if len(factors) == 0:
+        raise OptionError("no levels were given; at least one is needed: 1 is full resolution")
+    for number, factor in enumerate(factors, 1):
+        per_axis = np.asarray(factor, float)
+        if per_axis.shape not in ((), (d,)) or not (np.isfinite(per_axis).all() and (per_axis >= 1).all()):
+            raise OptionError(f"level {number} has the factor {factor!r}; a factor is a number of at least "
+                              f"1, or {d} of them in array-axis order: 1 is full resolution, 2 is half of "
+                              "it")
+        for axis, (full, left) in enumerate(zip(grid.shape, grid.coarsen(per_axis).shape)):
+            if left < least < full:
+                largest = (full - 1) // (least - 1)
+                raise OptionError(f"level {number} of {len(factors)} (factor {factor}) leaves {left} of "
+                                  f"{full} samples along axis {axis}, and at least {least} are needed: use "
+                                  f"a factor of at most {largest} there, or leave the levels to classreg")
+
+
+def overlap(fixed: Grid, moving: Grid, matrix: np.ndarray | None = None) -> float:
+    """Fraction (0..1) of the fixed grid's samples that lie inside the moving grid.
+
+    Counted on at most 20 samples per axis, outermost ones included. Inside means within half a voxel of a
+    sample; an axis of one sample has no outside.
+
+    Parameters
+    ----------
+    fixed, moving : Grid
+        Of one dimension d.
+    matrix : array, (d + 1, d + 1), optional
+        Fixed world to moving world; the identity by default.
+
+    Examples
+    --------
+    >>> a = Grid.from_spacing((10, 10), spacing=2.0)
+    >>> overlap(a, Grid.from_spacing((10, 10), spacing=2.0, origin=(10.0, 0.0)))
+    0.5
+    """
+    axes = [np.unique(np.linspace(0, n - 1, min(n, 20)).round()) for n in fixed.shape]
+    points = fixed.to_world(np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, fixed.ndim))
+    return float(_inside(moving, _move(_matrix(matrix, fixed.ndim), points))[1].mean())
+
+
+def predicted_memory(fixed: Image, moving: Image, model: str) -> int:
+    """Peak memory of a registration in bytes: a base, and so much per value of each image (`MEMORY`).
+
+    Raises
+    ------
+    OptionError
+        If the model is unknown.
+
+    Examples
+    --------
+    >>> image = Image(np.zeros((100, 100, 100), np.float32), Grid.from_spacing((100, 100, 100)))
+    >>> predicted_memory(image, image, "affine") // 1_000_000
+    306
+    """
+    if model not in MEMORY:
+        raise unknown("model", model, MEMORY)
+    per_fixed, per_moving = MEMORY[model]
+    return MEMORY_BASE + per_fixed * fixed.array.size + per_moving * moving.array.size
+
+
+def inspect_pair(fixed: Image, moving: Image, model: str = "bspline") -> list[Finding]:
+    """All that can be said about a pair before registering it, gravest first.
+
+    Errors are what would stop `classreg.register`; warnings are what probably is not meant; notes are
+    measurements. Percentiles come from a strided subsample, so that a large pair takes less than a second.
+
+    Raises
+    ------
+    OptionError
+        If the model is unknown.
+
+    Examples
+    --------
+    >>> image = Image(np.arange(400.0).reshape(20, 20), Grid.from_spacing((20, 20)))
+    >>> inspect_pair(image, image)[0].level
+    'note'
+    """
+    memory = _memory(fixed, moving, model)
+    found = []
+    for name, image in (("fixed", fixed), ("moving", moving)):
+        grid = image.grid
+        found += _caught("error", f"{name} image", check_image, image, name)
+        found.append(Finding("note", f"{name} grid", (
+            f"{grid.ndim}-D, {_times(grid.shape)} voxels, {image.channels} channel"
+            f"{'s' * (image.channels > 1)} of {image.array.dtype}, spacing {_mm(grid.spacing)}, extent "
+            f"{_mm(grid.extent)}")))
+        found += _intensities(image, name)
+    apart = _caught("error", "pair", check_pair, fixed, moving)
+    if not apart:
+        apart = _caught("warning", "overlap", check_pair, fixed, moving, needs_overlap=True)
+    found += apart
+    if fixed.grid.ndim == moving.grid.ndim:
+        found += _geometry(fixed.grid, moving.grid)
+    return sorted([*found, memory], key=lambda finding: _ORDER.index(finding.level))
+
+
+def _caught(level, code, check, *args, **kwargs) -> list[Finding]:
+    """The error that a check raises, as a finding."""
+    try:
+        check(*args, **kwargs)
+    except ClassregError as error:
+        return [Finding(level, code, str(error))]
+    return []
+
+
+def _geometry(fixed: Grid, moving: Grid) -> list[Finding]:
+    """How the two grids lie to each other and how their sizes compare."""
+    share = overlap(fixed, moving)
+    apart = _apart(fixed, moving, np.eye(fixed.ndim + 1))
+    found = [
+        Finding("warning" if 0 < share < 0.25 else "note", "overlap",
+                f"{100 * share:.0f} % of the fixed image lies inside the moving one as the headers place "
+                "them"),
+        Finding("note", "centres", f"the centres are {apart:.1f} mm apart")]
+    # sorted: the axes of two scans of one body are often permuted
+    extents = np.sort(fixed.extent) / np.sort(moving.extent)
+    extents = np.maximum(extents, 1 / extents)
+    spacing = float(np.prod(fixed.spacing / moving.spacing) ** (1 / fixed.ndim))
+    spacing = max(spacing, 1 / spacing)
+    found.append(Finding("note", "spacing", f"the voxels differ in size by a factor of {spacing:.3g}"))
+    text = f"the extents differ by a factor of up to {extents.max():.3g}"
+    if extents.min() > 10:
+        found.append(Finding("warning", "extent", f"{text}, along every axis: is one in micrometres and the "
+                             "other in millimetres? Correct the spacing of one of them"))
+    elif extents.max() > 1.5:
+        found.append(Finding("warning", "extent", f"{text}: check the spacing in both headers; if one "
+                                                  "image shows more of the body than the other, crop it "
+                                                  "or mask the part that both show"))
+    else:
+        found.append(Finding("note", "extent", text))
+    return found
+
+
+def _intensities(image: Image, name: str) -> list[Finding]:
+    """Range, outliers and label-likeness of the values that count."""
+    d, size = image.grid.ndim, image.grid.size
+    step = max(1, int(np.ceil((size / _SUBSAMPLE) ** (1 / d))))
+    thin = (slice(None, None, step),) * d
+    found = []
+    for number, channel in enumerate(image.array.reshape(image.channels, *image.grid.shape)):
+        sample = channel[thin]
+        sample = sample.ravel() if image.weight is None else sample[image.weight[thin] > 0]
+        sample = sample[np.isfinite(sample)]
+        if sample.size == 0:
+            continue
+        low, high = _range(channel, image.weight)
+        if not np.isfinite([low, high]).all():
+            low, high = float(sample.min()), float(sample.max())
+        p01, p1, median, p99, p999 = np.percentile(sample, [0.1, 1, 50, 99, 99.9])
+        what = f"{name} channel {number}" if image.channels > 1 else name
+        found.append(Finding("note", f"{what} values", f"from {low:g} to {high:g}; 1 %, 50 % and 99 % lie "
+                                                       f"below {p1:g}, {median:g}, {p99:g}"))
+        for end, beyond in ((high, high - p999), (low, p01 - low)):
+            if beyond > 10 * (p999 - p01):
+                found.append(Finding("warning", f"{what} outlier", (
+                    f"a value of {end:g} lies far outside the usual range ({p01:g} to {p999:g} holds 99.8 "
+                    "%): clip the intensities (numpy.clip) before registering")))
+        distinct = np.unique(sample)
+        if 1 < distinct.size <= min(64, sample.size // 50) and (distinct == np.round(distinct)).all():
+            found.append(Finding("warning", f"{what} labels", (
+                f"only {distinct.size} distinct whole values: this looks like a label map; register the "
+                "images and carry labels along with classreg apply --interpolation label")))
+    return found
+
+
+def _memory(fixed: Image, moving: Image, model: str) -> Finding:
+    """Predicted memory beside the machine's; where the system does not tell its own, only the prediction."""
+    need = predicted_memory(fixed, moving, model)
+    text = f"model {model} needs about {need / 1e9:.2f} GB"
+    if not hasattr(os, "sysconf"):
+        return Finding("note", "memory", text)
+    have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if need > have:
+        return Finding("warning", "memory", f"{text} and this machine has {have / 1e9:.1f} GB: resample both "
+                                            "images to larger voxels, or crop them")
+    return Finding("note", "memory", f"{text}; this machine has {have / 1e9:.1f} GB")
+
+
+def _range(channel: np.ndarray, weight: np.ndarray | None) -> tuple[float, float]:
+    """Least and greatest value where the weight is positive (not finite where the channel is not)."""
+    values = channel if weight is None else channel[weight > 0]
+    return float(values.min()), float(values.max())
+
+
+def _matrix(matrix, d: int) -> np.ndarray:
+    if matrix is None:
+        return np.eye(d + 1)
+    matrix = np.asarray(matrix, float)
+    if matrix.shape != (d + 1, d + 1):
+        raise GeometryError(f"a world-to-world matrix of {d}-D images has the shape {(d + 1, d + 1)}, "
+                            f"not {matrix.shape}")
+    if not np.isfinite(matrix).all() or np.linalg.matrix_rank(matrix) <= d:
+        raise GeometryError(f"the initial matrix cannot be inverted: {matrix.tolist()}; give the one that "
+                            "takes fixed world points to moving world points, in mm")
+    return matrix
+
+
+def _move(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+    return points @ matrix[:-1, :-1].T + matrix[:-1, -1]
+
+
+def _inside(grid: Grid, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Nearest array indices of world points (n, d), clipped to the grid, and which of them are inside."""
+    shape = np.array(grid.shape)
+    index = grid.to_index(points)
+    within = ((index >= -0.5 - 1e-6) & (index <= shape - 0.5 + 1e-6)) | (shape == 1)
+    return np.clip(index.round().astype(int), 0, shape - 1), within.all(-1)
+
+
+def _masks_meet(a: Image, b: Image, matrix: np.ndarray) -> bool:
+    """Whether a sample of the mask of `a` falls, through `matrix`, on the mask of `b`."""
+    where = np.argwhere(a.weight)
+    where = where[:: max(1, len(where) // _SUBSAMPLE)]
+    index, within = _inside(b.grid, _move(matrix, a.grid.to_world(where)))
+    return bool((b.weight[tuple(index[within].T)] > 0).any())
+
+
+def _apart(fixed: Grid, moving: Grid, matrix: np.ndarray) -> float:
+    return float(np.linalg.norm(_move(matrix, fixed.centre) - moving.centre))
+
+
+def _times(numbers) -> str:
+    return " x ".join(f"{n:.4g}" if isinstance(n, float) else str(n) for n in numbers)
+
+
+def _mm(lengths) -> str:
+    return f"{_times(float(n) for n in lengths)} mm"

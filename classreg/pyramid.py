@@ -1,0 +1,68 @@
+"""Coarse levels of an image: normalised intensities, then Gaussian smoothing and shrinking in one pass per axis.
+
+A level has a resolution h in mm. An axis with a finer spacing s is shrunk by h / s with a Gaussian of half that many
+samples; coarser axes stay, so levels grow toward isotropic. At least `LEAST` samples stay along an axis that has them.
+
+Must not import: metrics, optimisers, numba, cupy, file libraries.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .grid import Grid
+from .image import Image
+from .spline import gaussian_band
+
+#: samples that an axis keeps at every level, where it has them
+LEAST = 8
+
+#: intensities beyond these percentiles are clipped: one wild voxel must not set the scale
+CLIP = (0.05, 99.95)
+
+
+def normalised(image: Image) -> Image:
+    """Float32 intensities, clipped to robust percentiles, with zero mean and unit deviation, per channel.
+
+    Makes every metric blind to intensity scale and offset, and float32 sums safe. Only samples with a weight count.
+    """
+    out = np.empty(image.data.shape, np.float32)
+    weight = None if image.weight is None else image.weight3 > 0
+    for c, channel in enumerate(image.data):
+        values = channel.ravel() if weight is None else channel[weight]
+        some = values[:: max(1, values.size // (1 << 20))].astype(np.float64)
+        low, high = np.percentile(some, CLIP)
+        if not high > low:
+            low, high = some.min(), some.max()
+        some = np.clip(some, low, high)
+        mean, deviation = some.mean(), some.std()
+        np.subtract(channel, mean, out=out[c], dtype=np.float64, casting="unsafe")
+        np.clip(out[c], low - mean, high - mean, out=out[c])
+        out[c] /= np.float32(deviation if deviation > 0 else 1)
+    return Image(out.reshape(image.array.shape), image.grid, image.weight)
+
+
+def factors(grid: Grid, resolution: float) -> np.ndarray:
+    """Shrink factor per axis, (d,), that takes `grid` to a resolution in mm; 1 where it is coarser already."""
+    most = np.maximum(1.0, np.array(grid.shape) / LEAST)
+    wanted = np.clip(resolution / grid.spacing, 1.0, most)
+    return np.where(np.array(grid.shape) > 1, np.where(wanted < 1.25, 1.0, wanted), 1.0)
+
+
+def shrink(image: Image, resolution: float) -> Image:
+    """The image at a resolution in mm, smoothed against aliasing; itself where no axis is finer."""
+    f = factors(image.grid, resolution)
+    if (f == 1).all():
+        return image
+    grid = image.grid.coarsen(f)
+    array, weight = image.data, image.weight3
+    lead = 3 - grid.ndim
+    for axis in range(grid.ndim):
+        if f[axis] > 1:
+            n, m = image.grid.shape[axis], grid.shape[axis]
+            centres = (n - 1) / 2 + (np.arange(m) - (m - 1) / 2) * f[axis]
+            operator = gaussian_band(centres, n, 0.5 * f[axis])
+            array = operator.apply(array, 1 + lead + axis)
+            weight = None if weight is None else operator.apply(weight, lead + axis)
+    weight = None if weight is None else np.clip(weight, 0, 1).reshape(grid.shape)
+    return Image(array.reshape(image.array.shape[:-grid.ndim] + grid.shape), grid, weight)

@@ -1,0 +1,176 @@
+"""Sampling an image at mapped positions, and the way back.
+
+    warped, weight, back = sample(image, phi, at)
+
+`weight` is 1 inside the image and falls linearly to 0 over the first voxel outside (never along a one-sample axis),
+times the image's own weight; within a step it is held constant. `back` turns an adjoint (d value / d warped) into
+  back.force(adjoint)      d value / d u, one vector per sample (1/mm);
+  back.reduce(adjoint)     d value / d A, (d + 1, d + 1), the 12 sums of a linear model, no field stored;
+  back.normal(curvature)   the 12 x 12 Gauss-Newton matrix of A;
+  back.stencil(adjoint)    adjoint times the gradient of the warped image itself, for compositive updates.
+
+Must not import: metrics, optimisers, numba, cupy, file libraries.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .backend import workspace
+from .grid import Grid, lift
+from .image import Image
+from .kernels.cpu import labels, sample_cubic
+from .kernels.cpu import sample as linear
+from .mapping import Mapping, no_field, push
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """A set of world points to sample at: `world` (n, d) mm, `weight` (n,) or None."""
+
+    world: np.ndarray
+    weight: np.ndarray | None = None
+
+    @property
+    def ndim(self) -> int:
+        """2 or 3."""
+        return self.world.shape[1]
+
+    @property
+    def shape3(self) -> tuple[int, int, int]:
+        """(1, 1, n): the points as one row of voxels."""
+        return (1, 1, len(self.world))
+
+
+@dataclass(frozen=True, eq=False)
+class Position:
+    """Index positions in an image: p(i) = matrix (i, 1) + push u(i), as the kernels take them."""
+
+    matrix: np.ndarray
+    push: np.ndarray
+    field: np.ndarray
+
+
+def position(image: Image, phi: Mapping, at: Grid | Points, dtype=np.float32) -> Position:
+    """Where the samples of `at` fall in `image` under phi."""
+    to_moving = np.linalg.inv(image.grid.affine3) @ lift(phi.matrix)
+    if isinstance(at, Points):
+        field = at.world.T if phi.field is None else at.world.T + phi.field
+        matrix = np.zeros((3, 4))
+        matrix[:, 3] = to_moving[:3, 3]
+        return Position(matrix, push(to_moving, at.ndim), np.ascontiguousarray(field, dtype).reshape(at.ndim, 1, 1, -1))
+    field = no_field(phi.ndim, dtype) if phi.field is None else phi.field3
+    return Position((to_moving @ at.affine3)[:3], push(to_moving, phi.ndim), field)
+
+
+@dataclass(frozen=True, eq=False)
+class Back:
+    """The backward products of one `sample` call; valid until the next one."""
+
+    image: Image
+    phi: Mapping
+    at: Grid | Points
+    position: Position
+    order: int
+    warped: np.ndarray
+
+    def force(self, adjoint: np.ndarray) -> np.ndarray:
+        """d value / d u, (d, *at.shape3), in 1/mm, from an adjoint (C, *at.shape3)."""
+        p, ws = self.position, workspace()
+        out = ws.buffer("force", (self.phi.ndim, *self.at.shape3), adjoint.dtype)
+        kernel, data = _kernels(self.image, self.order)
+        ws.run(kernel.force, out.shape[1], data, p.matrix, p.push, p.field, adjoint, out)
+        return out
+
+    def stencil(self, adjoint: np.ndarray) -> np.ndarray:
+        """Adjoint times the gradient of the warped image on its grid, (d, *at.shape3), in 1/mm."""
+        ws = workspace()
+        out = ws.buffer("force", (self.phi.ndim, *self.at.shape3), adjoint.dtype)
+        to_world = np.linalg.inv(self.at.affine3[:3, :3]).T
+        ws.run(linear.stencil_force, out.shape[1], self.warped, adjoint, np.ascontiguousarray(to_world), out)
+        return out
+
+    def reduce(self, adjoint: np.ndarray) -> np.ndarray:
+        """d value / d A for adjoints (K * C, *at.shape3), (K, 4, 4); rows x, y, z, of which the last is zero."""
+        ws = workspace()
+        count = len(adjoint) // self.image.channels
+        if self.order == 1 and isinstance(self.at, Grid) and self.phi.field is None:
+            g = ws.total(linear.reduce, adjoint.shape[1], 12 * count, self.image.data, self.position.matrix, adjoint)
+            g = g.reshape(count, 3, 4)
+            to_image = np.linalg.inv(self.image.grid.affine3)[:3]
+            return np.einsum("ia,kij,bj->kab", to_image, g, self.at.affine3)
+        out = np.zeros((count, 4, 4))
+        d = self.at.ndim
+        world = self.at.world if isinstance(self.at, Points) else self.at.points().reshape(-1, d)
+        if self.phi.field is not None:
+            world = world + self.phi.field.reshape(d, -1).T
+        undo = np.linalg.inv(self.phi.matrix[:d, :d]).T
+        keep = list(range(d)) + [3]
+        for k in range(count):
+            f = undo @ self.force(adjoint[k * self.image.channels:(k + 1) * self.image.channels]).reshape(d, -1)
+            moments = [[np.sum(f[a] * world[:, b]) for b in range(d)] + [np.sum(f[a])] for a in range(d)]
+            out[k][np.ix_(range(d), keep)] = moments
+        return out
+
+    def normal(self, curvature: np.ndarray) -> np.ndarray:
+        """Sum of curvature (C, *at.shape3) times J J^T over the samples, J = d warped / d A; (4, 4, 4, 4).
+
+        Always with linear interpolation: it is a model of the curvature, not a derivative.
+        """
+        h = workspace().total(linear.normal, curvature.shape[1], 144, self.image.data, self.position.matrix, curvature)
+        to_image = np.linalg.inv(self.image.grid.affine3)[:3]
+        f = self.at.affine3
+        return np.einsum("ia,bj,ijkl,kc,dl->abcd", to_image, f, h.reshape(3, 4, 3, 4), to_image, f, optimize=True)
+
+
+def sample(image: Image, phi: Mapping, at: Grid | Points, order: int = 1, name: str = "warped"):
+    """The image at phi of the samples of `at`.
+
+    Parameters
+    ----------
+    image : Image
+        Floating-point data.
+    phi : Mapping
+        Its field, if any, lies on `at`.
+    at : Grid or Points
+    order : 1 or 3
+        Linear, or cubic B-spline interpolation.
+    name : str
+        Buffers to write into; the arrays live until the next call with this name.
+
+    Returns
+    -------
+    warped : array, (channels, *at.shape3)
+    weight : array, (*at.shape3)
+    back : Back
+    """
+    ws = workspace()
+    kernel, data = _kernels(image, order)
+    p = position(image, phi, at, data.dtype)
+    warped = ws.buffer(name, (image.channels, *at.shape3), data.dtype)
+    weight = ws.buffer(name + " weight", at.shape3, data.dtype)
+    ws.run(kernel.warp, warped.shape[1], data, p.matrix, p.push, p.field, warped, weight)
+    if image.weight is not None:
+        mask = ws.buffer(name + " mask", (1, *at.shape3), data.dtype)
+        source = image.weight3[None].astype(data.dtype, copy=False)
+        ws.run(linear.warp, mask.shape[1], source, p.matrix, p.push, p.field, mask,
+               ws.buffer(name + " unused", at.shape3, data.dtype))
+        np.multiply(weight, mask[0], out=weight)
+    return warped, weight, Back(image, phi, at, p, order, warped)
+
+
+def resample_labels(image: Image, phi: Mapping, grid: Grid, outside: float = 0) -> np.ndarray:
+    """The label map at phi on `grid`: one-hot linear weights, the largest wins; (*grid.shape) in the map's dtype."""
+    p = position(image, phi, grid)
+    out = np.empty(grid.shape3, image.array.dtype)
+    workspace().run(labels.vote, out.shape[0], np.ascontiguousarray(image.data[0]), p.matrix, p.push, p.field,
+                    image.array.dtype.type(outside), out)
+    return out.reshape(grid.shape)
+
+
+def _kernels(image, order):
+    if order == 1:
+        return linear, image.data
+    return sample_cubic, image.coefficients

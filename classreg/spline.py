@@ -1,0 +1,164 @@
+"""Banded operators along one axis, and the uniform cubic B-spline in one dimension.
+
+Everything separable on a grid - evaluating a spline lattice, shrinking an image, refining a field - is one `Band` per
+axis: three one-dimensional passes, and their transposes for gradients.
+
+    S(t) = sum_k c_k B3(t - k),  B3 the cubic B-spline with support 4;  control point k of a lattice lies at t = k - 1.
+
+Must not import: anything above floor 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .backend import workspace
+from .kernels.cpu import filters
+
+BLOCK = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class Band:
+    """A linear operator from n to m samples, row i reaching `taps` neighbours from `starts[i]` on.
+
+    Parameters
+    ----------
+    starts : array of int64, (m,)
+    weights : array of float64, (m, taps)
+    n : int
+        Samples it takes; every start + taps <= n.
+    """
+
+    starts: np.ndarray
+    weights: np.ndarray
+    n: int
+
+    def apply(self, array: np.ndarray, axis: int, name: str | None = None) -> np.ndarray:
+        """The operator along `axis` of `array`; into the buffer `name` if one is given."""
+        return self._run(filters.band, array, axis, len(self.starts), name)
+
+    def adjoint(self, array: np.ndarray, axis: int, name: str | None = None) -> np.ndarray:
+        """Its transpose along `axis`: from m to n samples."""
+        return self._run(filters.band_adjoint, array, axis, self.n, name)
+
+    def _run(self, kernel, array, axis, size, name):
+        axis %= array.ndim
+        outer, inner = int(np.prod(array.shape[:axis])), int(np.prod(array.shape[axis + 1:]))
+        shape = array.shape[:axis] + (size,) + array.shape[axis + 1:]
+        ws = workspace()
+        out = np.empty(shape, array.dtype) if name is None else ws.buffer(name, shape, array.dtype)
+        work = outer * -(-inner // BLOCK)
+        ws.run(kernel, work, np.ascontiguousarray(array).reshape(outer, -1, inner), self.starts,
+               self.weights.astype(array.dtype), BLOCK, out.reshape(outer, size, inner), slab=max(1, work // 32))
+        return out
+
+    def matrix(self) -> np.ndarray:
+        """The dense (m, n) matrix."""
+        out = np.zeros((len(self.starts), self.n))
+        for i, s in enumerate(self.starts):
+            out[i, s:s + self.weights.shape[1]] += self.weights[i]
+        return out
+
+
+def band(rows: np.ndarray, first: np.ndarray, n: int, keep: bool = False) -> Band:
+    """A band from weights (m, taps) that start at `first`; what reaches outside 0..n-1 is folded to the edge sample."""
+    m, taps = rows.shape
+    width = min(taps, n)
+    starts = np.clip(first, 0, n - width).astype(np.int64)
+    index = np.clip(first[:, None] + np.arange(taps), 0, n - 1) - starts[:, None]
+    weights = np.zeros((m, width))
+    np.add.at(weights, (np.arange(m)[:, None], index), rows)
+    return Band(starts, weights, n)
+
+
+def basis(t: np.ndarray, derivative: int = 0) -> np.ndarray:
+    """The four cubic B-splines that are not zero at fraction t of a cell (0..1), or their derivative; (*t, 4)."""
+    t = np.asarray(t, float)
+    s = 1 - t
+    if derivative == 0:
+        rows = (s**3 / 6, (4 - 6 * t**2 + 3 * t**3) / 6, (4 - 6 * s**2 + 3 * s**3) / 6, t**3 / 6)
+    elif derivative == 1:
+        rows = (-(s**2) / 2, 1.5 * t**2 - 2 * t, -1.5 * s**2 + 2 * s, t**2 / 2)
+    else:
+        rows = (s, 3 * t - 2, 3 * s - 2, t)
+    return np.stack(rows, -1)
+
+
+def points_of(cells: int) -> int:
+    """Control points of a lattice of `cells` cells; a one-sample axis has no cell and one point."""
+    return cells + 3 if cells else 1
+
+
+def spline_band(positions: np.ndarray, cells: int) -> Band:
+    """Evaluate a lattice of `cells` cells at positions 0..cells (in cells)."""
+    if cells == 0:
+        return Band(np.zeros(len(positions), np.int64), np.ones((len(positions), 1)), 1)
+    i = np.clip(np.floor(positions), 0, cells - 1)
+    return Band(i.astype(np.int64), basis(np.asarray(positions) - i), cells + 3)
+
+
+def refine_band(cells: int) -> Band:
+    """Exact subdivision: a lattice of `cells` cells to the same spline on 2 `cells` cells.
+
+    A new point halfway between two old ones weighs them (4, 4) / 8, one on an old point (1, 6, 1) / 8.
+    """
+    if cells == 0:
+        return Band(np.zeros(1, np.int64), np.ones((1, 1)), 1)
+    k = np.arange(2 * cells + 3)
+    rows = np.where((k % 2 == 0)[:, None], [4 / 8, 4 / 8, 0.0], [1 / 8, 6 / 8, 1 / 8])
+    return band(rows, k // 2, cells + 3)
+
+
+def spline_gram(cells: int, size: float, derivative: int) -> Band:
+    """Integrals of products of r-th derivatives of the basis over the lattice, over its length: (n, n), 7 diagonals.
+
+    `size` is the length of a cell in mm; c . G c is the mean of (d^r S / dx^r)^2 in mm^(-2 r).
+    """
+    if cells == 0:
+        return Band(np.zeros(1, np.int64), np.full((1, 1), float(derivative == 0)), 1)
+    t, w = np.polynomial.legendre.leggauss(4)
+    b = basis((t + 1) / 2, derivative)
+    local = np.einsum("q,qi,qj->ij", w / 2, b, b) * size ** (-2 * derivative) / cells
+    n = cells + 3
+    rows = np.zeros((n, 7))
+    for i in range(4):
+        for j in range(4):
+            rows[i:i + cells, j - i + 3] += local[i, j]
+    return band(rows, np.arange(n) - 3, n)
+
+
+def difference_gram(n: int, size: float, derivative: int) -> Band | None:
+    """The same for n samples `size` mm apart and finite differences (Neumann border); None for the plain mean."""
+    if derivative == 0:
+        return None
+    rows = np.zeros((n, 2 * derivative + 1))
+    stencil = np.array([-1.0, 1.0]) if derivative == 1 else np.array([1.0, -2.0, 1.0])
+    outer = np.outer(stencil, stencil) * size ** (-2 * derivative)
+    for start in range(n - derivative):
+        for i in range(derivative + 1):
+            for j in range(derivative + 1):
+                rows[start + i, j - i + derivative] += outer[i, j]
+    return band(rows, np.arange(n) - derivative, n)
+
+
+def linear_band(positions: np.ndarray, n: int) -> Band:
+    """Linear interpolation of n samples at fractional positions, clamped to the ends."""
+    p = np.clip(np.asarray(positions, float), 0, n - 1)
+    i = np.minimum(np.floor(p), max(n - 2, 0))
+    f = p - i
+    return band(np.stack([1 - f, f], -1), i.astype(np.int64), n)
+
+
+def gaussian_band(positions: np.ndarray, n: int, sigma: float) -> Band:
+    """A Gaussian of `sigma` samples centred at fractional positions; weights sum to 1, edge samples repeated."""
+    positions = np.asarray(positions, float)
+    if sigma < 1e-3:
+        return linear_band(positions, n)
+    radius = int(np.ceil(2.5 * sigma + 0.5))
+    first = np.round(positions).astype(np.int64) - radius
+    offset = first[:, None] + np.arange(2 * radius + 1) - positions[:, None]
+    rows = np.exp(-0.5 * (offset / sigma) ** 2)
+    return band(rows / rows.sum(1, keepdims=True), first, n)

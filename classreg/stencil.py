@@ -1,0 +1,49 @@
+"""Gaussian smoothing of (C, Z, Y, X) arrays, and the few vector operations that optimisers need.
+
+Must not import: anything above floor 0.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .backend import workspace
+from .kernels.cpu import filters, pointwise
+
+#: below this many samples a Gaussian is the identity
+NARROW = 0.2
+
+
+def gaussian_taps(sigma: float, size: int, dtype=np.float32) -> np.ndarray:
+    """Taps of a Gaussian in the layout of `filters.smooth`; the identity on one-sample axes and for a tiny sigma."""
+    radius = int(np.ceil(2.5 * sigma)) if sigma > NARROW and size > 1 else 0
+    k = np.exp(-0.5 * (np.arange(-radius, radius + 1) / max(sigma, NARROW)) ** 2)
+    k /= k.sum()
+    return np.concatenate([k, np.zeros(-k.size % 4), [radius]]).astype(dtype)
+
+
+def smooth(array: np.ndarray, sigma, out: np.ndarray) -> np.ndarray:
+    """`array` (C, Z, Y, X) filtered by a Gaussian of `sigma` (3,) samples into `out`, edge samples repeated outside."""
+    kz, ky, kx = (gaussian_taps(s, n, array.dtype) for s, n in zip(sigma, array.shape[1:]))
+    workspace().run(filters.smooth, array.shape[1], array, kz, ky, kx, out)
+    return out
+
+
+def dot(a: np.ndarray, b: np.ndarray) -> float:
+    """Inner product in float64, slab by slab: the same bits for any number of threads."""
+    a, b = a.reshape(-1), b.reshape(-1)
+    return float(workspace().total(pointwise.dot, a.size, 1, a, b, slab=1 << 18)[0])
+
+
+def add_scaled(a: np.ndarray, s: float, b: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """out = a + s b; `out` may be `a` or `b`."""
+    workspace().run(pointwise.add_scaled, a.size, a.reshape(-1), float(s), b.reshape(-1), out.reshape(-1), slab=1 << 18)
+    return out
+
+
+def peak(field: np.ndarray, scale: np.ndarray) -> float:
+    """Largest length of scale . u over a (d, Z, Y, X) field; `scale` (3, 3), e.g. mm to samples."""
+    slab = 16
+    peaks = np.zeros((-(-field.shape[1] // slab), 1))
+    workspace().run(pointwise.largest, field.shape[1], field, np.ascontiguousarray(scale, float), peaks, slab=slab)
+    return float(np.sqrt(peaks.max()))

@@ -1,0 +1,16 @@
+"""Transforms: parameters -> mapping, and the way back. One protocol:
+
+    identity()                        parameters of the identity
+    forward(theta, at)                (Mapping on at, back); back(image_back, adjoint) is the gradient in the tangent
+    refine(theta, grid)               the same transform for the next level's grid
+    retract(theta, step)              theta moved by a tangent step
+    reach(step)                       about how far a step moves a point, mm
+    grams(theta, at)                  per axis, Gram matrices of derivatives 0, 1, 2 (deformable ones, for regularisers)
+"""
+
+from .bspline import BSpline
+from .dense import Dense
+from .linear import Linear
+from .velocity import Velocity
+
+TRANSFORMS = {"linear": Linear, "bspline": BSpline, "dense": Dense, "velocity": Velocity}

@@ -1,0 +1,158 @@
+"""Free-form deformation: phi(x) = A (x + u(x)), u a cubic B-spline on a lattice aligned with the fixed grid.
+
+The lattice spans the fixed samples with some cells per axis, and one control point more on each side than cell corners
+(cells + 3 points); halving the cells is exact. u is evaluated by three one-dimensional passes, its gradient by their
+transposes. Source: Rueckert et al., IEEE TMI 1999, doi:10.1109/42.796284.
+
+Must not import: metrics, optimisers, numba, cupy, file libraries.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..grid import Grid
+from ..mapping import Mapping
+from ..sampling import Points
+from ..spline import Band, basis, points_of, refine_band, spline_band, spline_gram
+from ..stencil import peak
+
+
+@dataclass(frozen=True, eq=False)
+class BSpline:
+    """A cubic B-spline lattice on the fixed grid, after a world matrix.
+
+    Parameters
+    ----------
+    grid : Grid
+        The fixed grid at full resolution; the lattice is aligned with it.
+    spacing : float
+        Length of a cell in mm on the finest level; never shorter than a voxel.
+    matrix : array, (d + 1, d + 1)
+        A, world to world.
+    doublings : int
+        How often the lattice is refined from the coarsest level to the finest.
+    """
+
+    grid: Grid
+    spacing: float
+    matrix: np.ndarray
+    doublings: int = 0
+    _bands: dict = field(default_factory=dict, repr=False)
+
+    @property
+    def least_cells(self) -> tuple[int, int, int]:
+        """Cells of the coarsest lattice per axis of `grid.shape3`."""
+        out = []
+        for n, s in zip(self.grid.shape3, self.grid.spacing3):
+            finest = np.ceil((n - 1) * s / max(self.spacing, s) - 1e-9)
+            out.append(int(max(1, np.ceil(finest / 2**self.doublings))) if n > 1 else 0)
+        return tuple(out)
+
+    def cells_of(self, theta: np.ndarray) -> tuple[int, int, int]:
+        """Cells per axis of a lattice."""
+        return tuple(n - 3 if n > 1 else 0 for n in theta.shape[1:])
+
+    def cell_size(self, cells) -> np.ndarray:
+        """Length of a cell in mm per axis of `grid.shape3`, (3,)."""
+        return (np.array(self.grid.shape3) - 1).clip(1) * self.grid.spacing3 / np.maximum(cells, 1)
+
+    def identity(self) -> np.ndarray:
+        """A lattice of zeros, (d, z, y, x), in mm."""
+        return np.zeros((self.grid.ndim, *map(points_of, self.least_cells)), np.float32)
+
+    def refine(self, theta: np.ndarray, grid: Grid) -> np.ndarray:
+        """The same deformation on the lattice that belongs to a level's grid."""
+        wanted = self.doublings - int(round(np.log2(max(1.0, grid.resolution / self.grid.resolution))))
+        while wanted > 0 and self.cells_of(theta)[2] < self.least_cells[2] * 2**wanted:
+            for axis, cells in enumerate(self.cells_of(theta)):
+                theta = refine_band(cells).apply(theta, axis + 1)
+        return theta
+
+    def forward(self, theta: np.ndarray, at: Grid | Points):
+        """The mapping on `at`, and its way back: `back(image_back, adjoint)` is the gradient on the lattice."""
+        if isinstance(at, Points):
+            index, weights = self._taps(theta, at.world)
+            u = np.zeros((self.grid.ndim, len(at.world)), theta.dtype)
+            for c in range(len(u)):
+                u[c] = (theta[c].ravel()[index] * weights).sum(-1)
+            return Mapping(self.matrix, u), PointsBack(theta.shape, index, weights)
+        bands = self.bands(self.cells_of(theta), at)
+        u = theta
+        for axis in (3, 2, 1):
+            u = bands[axis - 1].apply(u, axis, f"bspline {axis}")
+        return Mapping(self.matrix, u.reshape((self.grid.ndim, *at.shape)), at), GridBack(bands)
+
+    def bands(self, cells, at: Grid) -> tuple[Band, Band, Band]:
+        """The operators z, y, x that evaluate a lattice of `cells` on a grid with the axes of the fixed one."""
+        key = (cells, at.shape3, at.affine3.tobytes())
+        if key not in self._bands:
+            to_index = np.linalg.solve(self.grid.affine3, at.affine3)
+            out = []
+            for k, n in enumerate(self.grid.shape3):
+                index = to_index[k, k] * np.arange(at.shape3[k]) + to_index[k, 3]
+                out.append(spline_band(np.clip(index / max(n - 1, 1), 0, 1) * cells[k], cells[k]))
+            self._bands[key] = tuple(out)
+        return self._bands[key]
+
+    def grams(self, theta: np.ndarray, at: Grid):
+        """Per axis, the Gram matrices of the basis' derivatives 0, 1, 2 (mm): exact integrals on the lattice."""
+        cells = self.cells_of(theta)
+        return [[spline_gram(n, s, r) for r in range(3)] for n, s in zip(cells, self.cell_size(cells))]
+
+    def retract(self, theta: np.ndarray, step: np.ndarray) -> np.ndarray:
+        """theta + step."""
+        return theta + step
+
+    def reach(self, step: np.ndarray) -> float:
+        """Bound on how far a step moves a point, mm (a spline stays within its control points)."""
+        return peak(step, np.eye(3) if len(step) == 3 else np.diag([1.0, 1.0, 0.0]))
+
+    def _taps(self, theta, world):
+        """Flat indices (n, 64) and weights of the control points around world points; clamped to the fixed extent."""
+        cells = self.cells_of(theta)
+        index = self.grid.to_index(world)
+        if self.grid.ndim == 2:
+            index = np.column_stack([np.zeros(len(index)), index])
+        flat, weights = np.zeros((len(index), 1), np.int64), np.ones((len(index), 1))
+        for k, n in enumerate(self.grid.shape3):
+            if cells[k] == 0:
+                continue
+            t = np.clip(index[:, k] / (n - 1), 0, 1) * cells[k]
+            i = np.minimum(np.floor(t), cells[k] - 1)
+            taps = i.astype(np.int64)[:, None] + np.arange(4)
+            flat = (flat[:, :, None] * (cells[k] + 3) + taps[:, None]).reshape(len(index), -1)
+            weights = (weights[:, :, None] * basis(t - i)[:, None]).reshape(len(index), -1)
+        return flat, weights
+
+
+@dataclass(frozen=True, eq=False)
+class GridBack:
+    """Force on a grid to control points: the transposed passes."""
+
+    bands: tuple[Band, Band, Band]
+
+    def __call__(self, image_back, adjoint: np.ndarray) -> np.ndarray:
+        """Gradient (d, z, y, x) on the lattice."""
+        g = image_back.force(adjoint)
+        for axis in (1, 2, 3):
+            g = self.bands[axis - 1].adjoint(g, axis, f"bspline back {axis}")
+        return g
+
+
+@dataclass(frozen=True, eq=False)
+class PointsBack:
+    """Force at points to control points."""
+
+    shape: tuple
+    index: np.ndarray
+    weights: np.ndarray
+
+    def __call__(self, image_back, adjoint: np.ndarray) -> np.ndarray:
+        """Gradient (d, z, y, x) on the lattice."""
+        force = image_back.force(adjoint).reshape(self.shape[0], -1)
+        size = int(np.prod(self.shape[1:]))
+        out = [np.bincount(self.index.ravel(), (f[:, None] * self.weights).ravel(), size) for f in force]
+        return np.stack(out).reshape(self.shape).astype(adjoint.dtype)

@@ -1,0 +1,105 @@
+"""A displacement at every sample: phi(x) = A (x + u(x)).
+
+`compositive` chooses the tangent: False adds the step, u + w; True composes, phi o (id + w), whose gradient is the
+adjoint times the gradient of the warped image.
+
+Must not import: metrics, optimisers, numba, cupy, file libraries.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..backend import workspace
+from ..grid import Grid
+from ..kernels.cpu import sample as kernels
+from ..mapping import Mapping, push
+from ..spline import difference_gram, linear_band
+from ..stencil import peak
+
+
+@dataclass(eq=False)
+class Dense:
+    """A dense displacement field.
+
+    Parameters
+    ----------
+    grid : Grid
+        The fixed grid at full resolution.
+    matrix : array, (d + 1, d + 1)
+        A, world to world.
+    compositive : bool
+        How steps are taken.
+    """
+
+    grid: Grid
+    matrix: np.ndarray
+    compositive: bool = False
+    acts_on = "displacement"
+    _level: Grid | None = None
+
+    def identity(self) -> np.ndarray:
+        """No displacement: (d, 1, 1, 1), which `refine` brings to the first level."""
+        return np.zeros((self.grid.ndim, 1, 1, 1), np.float32)
+
+    def refine(self, theta: np.ndarray, grid: Grid) -> np.ndarray:
+        """The field on a level's grid, linear interpolation."""
+        before, self._level = self._level, grid
+        if before is None or theta.shape[1:] == (1, 1, 1):
+            return np.zeros((grid.ndim, *grid.shape3), np.float32) + theta
+        return resize(theta, before, grid)
+
+    def forward(self, theta: np.ndarray, at):
+        """The mapping, and its way back: `back(image_back, adjoint)` is the gradient, (d, z, y, x)."""
+        if not isinstance(at, Grid):
+            u = Mapping(np.eye(self.grid.ndim + 1), theta.reshape((self.grid.ndim, *self._level.shape)), self._level)
+            return Mapping(self.matrix, u.displacement(at.world).T.astype(theta.dtype)), None
+        back = stencil_back if self.compositive else force_back
+        return Mapping(self.matrix, self.field_of(theta, at).reshape((self.grid.ndim, *at.shape)), at), back
+
+    def field_of(self, theta: np.ndarray, at: Grid) -> np.ndarray:
+        """The displacement in mm on `at`, (d, z, y, x)."""
+        return theta if self._level is None or at.shape == self._level.shape else resize(theta, self._level, at)
+
+    def retract(self, theta: np.ndarray, step: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """u + w, or the displacement of phi o (id + w); into `out` if given."""
+        out = np.empty_like(theta) if out is None else out
+        if not self.compositive:
+            return np.add(theta, step, out=out)
+        return compose(theta, step, self._level, out)
+
+    def grams(self, theta: np.ndarray, at: Grid):
+        """Per axis, the Gram matrices of finite differences of order 0, 1, 2 (mm)."""
+        return [[difference_gram(n, s, r) for r in range(3)] for n, s in zip(at.shape3, at.spacing3)]
+
+    def reach(self, step: np.ndarray) -> float:
+        """Longest vector of a step, mm."""
+        return peak(step, push(np.eye(4), len(step)))
+
+
+def force_back(image_back, adjoint):
+    """d value / d u."""
+    return image_back.force(adjoint)
+
+
+def stencil_back(image_back, adjoint):
+    """d value / d w of phi o (id + w) at w = 0."""
+    return image_back.stencil(adjoint)
+
+
+def compose(field: np.ndarray, step: np.ndarray, grid: Grid, out: np.ndarray) -> np.ndarray:
+    """Displacement of (id + field) o (id + step), mm, on one grid."""
+    to_index = push(np.linalg.inv(grid.affine3), len(field))
+    workspace().run(kernels.compose, field.shape[1], field, step, to_index, out)
+    return out
+
+
+def resize(field: np.ndarray, old: Grid, new: Grid) -> np.ndarray:
+    """A field (d, z, y, x) brought from one level's grid to another's with the same axes; linear, clamped."""
+    to_old = np.linalg.solve(old.affine3, new.affine3)
+    for k in range(3):
+        index = to_old[k, k] * np.arange(new.shape3[k]) + to_old[k, 3]
+        field = linear_band(index, old.shape3[k]).apply(field, k + 1)
+    return field

@@ -1,0 +1,57 @@
+"""Stationary velocity field: phi = A o exp(v), by scaling and squaring.
+
+    u <- v / 2^K;  K times:  u <- u + u o (id + u)        with  max |v| / 2^K < 1/2 voxel
+
+A step w is taken in the log domain, v + w (first order of the Baker-Campbell-Hausdorff series), with the gradient of
+the composition phi o exp(w). Source: Vercauteren et al., MICCAI 2008, doi:10.1007/978-3-540-85988-8_90.
+
+Must not import: metrics, optimisers, numba, cupy, file libraries.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..backend import workspace
+from ..grid import Grid
+from ..mapping import Mapping, push
+from ..stencil import peak
+from .dense import Dense, compose, resize, stencil_back
+
+
+@dataclass(eq=False)
+class Velocity(Dense):
+    """A stationary velocity in mm per unit time on the level's grid; see `Dense` for the parameters."""
+
+    compositive: bool = True
+    acts_on = "velocity"
+
+    def forward(self, theta: np.ndarray, at):
+        """The mapping on `at`, and its way back to a step of v."""
+        if not isinstance(at, Grid):
+            return super().forward(self.field_of(theta, self._level), at)
+        return Mapping(self.matrix, self.field_of(theta, at).reshape((self.grid.ndim, *at.shape)), at), stencil_back
+
+    def field_of(self, theta: np.ndarray, at: Grid) -> np.ndarray:
+        """exp(v) - id in mm, (d, z, y, x)."""
+        velocity = theta if at.shape == self._level.shape else resize(theta, self._level, at)
+        return exponential(velocity, at)
+
+    def retract(self, theta: np.ndarray, step: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """v + w; into `out` if given."""
+        return np.add(theta, step, out=np.empty_like(theta) if out is None else out)
+
+
+def exponential(velocity: np.ndarray, grid: Grid) -> np.ndarray:
+    """Displacement of exp(v), mm, (d, z, y, x); in a buffer that lives until the next call."""
+    ws = workspace()
+    to_index = push(np.linalg.inv(grid.affine3), len(velocity))
+    squarings = int(max(0, np.ceil(np.log2(max(peak(velocity, to_index), 1e-9) / 0.5))))
+    u, other = (ws.buffer(f"exponential {k}", velocity.shape, velocity.dtype) for k in (0, 1))
+    np.multiply(velocity, velocity.dtype.type(0.5**squarings), out=u)
+    for _ in range(squarings):
+        compose(u, u, grid, other)
+        u, other = other, u
+    return u
