@@ -17,7 +17,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "register": "api", "plan": "api", "apply": "api",
     "Grid": "grid", "Image": "image", "Mapping": "mapping", "FittedTransform": "fitted", "Result": "result",
-    "Plan": "plan", "Stage": "plan", "Level": "schedule", "Record": "engine",
+    "Plan": "planning", "Stage": "planning", "Level": "schedule", "Record": "engine",
     "ClassregError": "errors", "InputError": "errors", "GeometryError": "errors", "FileError": "errors",
     "OptionError": "errors", "ConvergenceError": "errors",
 }

@@ -25,7 +25,7 @@ from .image import Image
 from .initialise import INITS, modality, start
 from .io import load
 from .metrics import METRICS
-from .plan import Plan
+from .planning import Plan
 from .pyramid import normalised
 from .resample import resample
 from .result import Result
@@ -99,13 +99,13 @@ def register(fixed, moving, *, model: str = "bspline", metric: str | dict = "aut
         models.check_model(model)
         metric = _metric(metric)
         if levels is not None:
-            preflight.check_levels(fixed.grid, _factors(levels))
+            preflight.check_levels(fixed.grid, levels)
     _check_pair(fixed, moving, init, begin)
     control = Control(callback, time_limit, began)
     with Workspace(threads):
         f, m = normalised(fixed), normalised(moving)
         if begin is None:
-            matrix, note = start(f, m, plan.init if plan else init)
+            matrix, note = start(f, m, init if plan is None else _plan_init(plan))
         else:
             matrix, note = begin.matrix, "init: a given transform"
         if plan is None:
@@ -208,16 +208,6 @@ def _metric(metric) -> dict[str, Any]:
     return spec
 
 
-def _factors(levels) -> list[float]:
-    try:
-        factors = [float(v) for v in levels]
-    except TypeError:
-        factors = []
-    if not factors or min(factors) < 1 or sorted(factors, reverse=True) != factors:
-        raise OptionError(f"levels are shrink factors of at least 1, coarse to fine, such as (4, 2, 1); got {levels}")
-    return factors
-
-
 def _given(init, fixed: Image, moving: Image) -> FittedTransform:
     """A transform from whatever was given as one."""
     if isinstance(init, FittedTransform):
@@ -235,6 +225,12 @@ def _given(init, fixed: Image, moving: Image) -> FittedTransform:
     return found
 
 
+def _plan_init(plan: Plan) -> str:
+    if plan.init not in INITS:
+        raise OptionError("this plan began from a given transform: pass it again as init=")
+    return plan.init
+
+
 def _plan(fixed, moving, matrix, model, metric, init, given, levels, iterations, rotation, note) -> Plan:
     """Resolve names, metric and levels."""
     notes = [note]
@@ -242,18 +238,20 @@ def _plan(fixed, moving, matrix, model, metric, init, given, levels, iterations,
     if metric["name"] == "auto":
         same, rho = modality(fixed, moving, matrix)
         linear, deformable = ({"name": "ncc"}, {"name": "lncc"}) if same else ({"name": "mi"}, {"name": "mi"})
-        notes.append(f"metric: {linear['name']} for linear stages, {deformable['name']} for deformable ones: the images "
-                     f"look {'alike' if same else 'different'} (correlation {rho:.2f} in the common foreground)")
+        notes.append(f"metric: {linear['name']} for linear stages, {deformable['name']} for deformable ones: the "
+                     f"images look {'alike' if same else 'different'} (correlation {rho:.2f} in the common foreground)")
     elif metric["name"] == "lncc":
         linear = {"name": "ncc"}
-    factors = None if levels is None else _factors(levels)
+    factors = None if levels is None else [float(v) for v in levels]
     if rotation not in ("quaternion", "euler"):
         raise unknown("rotation", rotation, ("quaternion", "euler"))
     stages = []
     grid = fixed.grid
-    before = {"translation": (), "rigid": (), "similarity": ("rigid",), "affine": ("rigid",)}.get(model, ("rigid", "affine"))
+    before = {"translation": (), "rigid": (), "similarity": ("rigid",), "affine": ("rigid",)}
+    before = before.get(model, ("rigid", "affine"))
     for kind in () if given else before:
-        stages.append(models.linear_stage(kind, grid, linear, None, samples=models.ENOUGH[kind]))
+        own = deformable if kind == "affine" else linear  # the metric that follows gives the better start
+        stages.append(models.linear_stage(kind, grid, own, None, samples=models.ENOUGH[kind]))
     if model in models.LINEAR:
         own = metric if metric["name"] == "lncc" else linear
         stages.append(models.linear_stage(model, grid, own, factors, iterations, rotation))

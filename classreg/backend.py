@@ -78,7 +78,7 @@ class Workspace:
             list(self._pool.map(lambda job: kernel(*job, *args), jobs))
 
     def total(self, kernel, n: int, width: int, *args, slab: int = 16) -> np.ndarray:
-        """Sum over slabs, in slab order, of what `kernel(start, stop, k, *args, sums)` leaves in `sums[k]`; (width,)."""
+        """Sum over slabs, in slab order, of what `kernel(start, stop, k, *args, sums)` leaves in `sums[k]`."""
         sums = np.zeros((max(1, ceil(n / slab)), width))
         self.run(kernel, n, *args, sums, slab=slab)
         return sums.sum(axis=0)

@@ -85,14 +85,13 @@ def options(version: Annotated[bool, typer.Option("--version", callback=_version
 @app.command()
 def register(
     fixed: Fixed, moving: Moving, output: Output, model: Model = "bspline",
-    metric: Annotated[str, typer.Option(help="What is minimised: ssd, ncc, lncc, nmi, ...")] = "auto",
+    metric: Annotated[str, typer.Option(help="What is minimised: ssd, ncc, lncc, mi or auto.")] = "auto",
     fixed_mask: Annotated[Path | None, typer.Option(help="Where the fixed image counts.")] = None,
     moving_mask: Annotated[Path | None, typer.Option(help="Where the moving image counts.")] = None,
     init: Annotated[str, typer.Option(help="How to begin: a name, or a transform file.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="Threads; all cores by default.")] = None,
     time_limit: Annotated[float | None, typer.Option(min=0, help="Seconds; then the best so far.")] = None,
-    levels: Annotated[str | None, typer.Option(help="Pyramid factors from coarse to fine, as 4,2,1 or, "
-                                                    "per array axis, 1x4x4,1x2x2,1.")] = None,
+    levels: Annotated[str | None, typer.Option(help="Pyramid factors from coarse to fine, as 4,2,1.")] = None,
     quiet: Quiet = False,
 ) -> None:
     """Register MOVING to FIXED and save transform, warped image and report to the output folder."""
@@ -276,16 +275,14 @@ def _figures(summary: Mapping[str, tuple]) -> Table:
     return table
 
 
-def _factors(levels: str | None) -> list[float | tuple[float, ...]] | None:
-    """'1x4x4,2,1' -> [(1, 4, 4), 2, 1]."""
+def _factors(levels: str | None) -> list[float] | None:
+    """'4,2,1' -> [4, 2, 1]."""
     if levels is None:
         return None
     try:
-        parts = [tuple(float(number) for number in part.split("x")) for part in levels.split(",")]
+        return [float(part) for part in levels.split(",")]
     except ValueError:
-        raise typer.BadParameter(f"{levels!r} is no list of factors; write 4,2,1 or, per array axis, "
-                                 "1x4x4,1x2x2,1", param_hint="--levels") from None
-    return [part[0] if len(part) == 1 else part for part in parts]
+        raise typer.BadParameter(f"{levels!r} is no list of factors; write 4,2,1", param_hint="--levels") from None
 
 
 def _check_folder(folder: Path) -> None:

@@ -117,6 +117,10 @@ def run(name: str, fixed: Image, moving: Image, transform, metric, regularisers,
 def check_needs(optimiser, transform, metric, regularisers) -> None:
     """Raise OptionError if an optimiser is paired with parts that cannot serve it."""
     kind = type(optimiser).__name__
+    for r in regularisers:
+        if callable(r) and not hasattr(transform, "grams"):
+            raise OptionError(f"{type(r).__name__} is an energy of a deformation; {type(transform).__name__} has none: "
+                              "leave the regulariser out")
     if "curvature" in optimiser.needs:
         if not hasattr(metric, "curvature"):
             raise OptionError(f"{kind} needs a metric with a curvature, which {type(metric).__name__} has not; "

@@ -87,7 +87,8 @@ class Grid:
         d = len(shape)
         spacing = np.ones(d) if spacing is None else np.broadcast_to(np.asarray(spacing, float), (d,))
         if not (np.isfinite(spacing).all() and (spacing > 0).all()):
-            raise GeometryError(f"spacing must be positive and finite, one value per array axis; got {spacing.tolist()}")
+            raise GeometryError("spacing must be positive and finite, one value per array axis; "
+                                f"got {spacing.tolist()}")
         direction = np.eye(d) if direction is None else np.asarray(direction, float).reshape(d, d)
         affine = np.eye(d + 1)
         affine[:d, :d] = (direction * spacing[::-1])[:, ::-1]
@@ -156,7 +157,8 @@ class Grid:
 
     def to_index(self, points) -> np.ndarray:
         """World points (..., d) in mm to array indices (..., d)."""
-        return np.linalg.solve(self.affine[:-1, :-1], (np.asarray(points, float) - self.affine[:-1, -1])[..., None])[..., 0]
+        offset = np.asarray(points, float) - self.affine[:-1, -1]
+        return np.linalg.solve(self.affine[:-1, :-1], offset[..., None])[..., 0]
 
     def points(self) -> np.ndarray:
         """World points of all samples, (*shape, d) float64."""
@@ -189,4 +191,5 @@ class Grid:
 
     def __repr__(self):
         spacing = " x ".join(f"{s:.4g}" for s in self.spacing)
-        return f"Grid({' x '.join(map(str, self.shape))}, spacing {spacing} mm, centre {np.round(self.centre, 2).tolist()})"
+        shape = " x ".join(map(str, self.shape))
+        return f"Grid({shape}, spacing {spacing} mm, centre {np.round(self.centre, 2).tolist()})"

@@ -67,8 +67,9 @@ class Image:
                                  "to the image's grid (classreg.apply with interpolation='nearest')")
             weight = weight.astype(np.float32)
             if not np.isfinite(weight).all() or weight.min() < 0:
+                bad = int((~np.isfinite(weight)).sum())
                 raise InputError("a mask or weight holds finite numbers of at least 0; "
-                                 f"got a minimum of {np.nanmin(weight)} and {int((~np.isfinite(weight)).sum())} non-finite values")
+                                 f"got a minimum of {np.nanmin(weight)} and {bad} non-finite values")
             if weight.max() == 0:
                 raise InputError("the mask is empty: no voxel is above 0")
             object.__setattr__(self, "weight", weight / max(1.0, float(weight.max())))

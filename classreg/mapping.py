@@ -24,7 +24,7 @@ def no_field(d: int, dtype=np.float32) -> np.ndarray:
 
 
 def push(matrix: np.ndarray, d: int) -> np.ndarray:
-    """The (3, 3) linear part for the kernels; the third column is zero in 2-D, where the third component is not there."""
+    """The (3, 3) linear part for the kernels; the third column is zero in 2-D, where there is no third component."""
     out = np.array(matrix[:3, :3])
     if d == 2:
         out[:, 2] = 0
@@ -101,12 +101,19 @@ class Mapping:
         return out.reshape((d, *grid.shape))
 
     def compose(self, inner: Mapping) -> Mapping:
-        """self after inner: x -> self(inner(x)), sampled on inner's grid (or self's, if inner is linear)."""
-        matrix = self.matrix @ inner.matrix
-        grid = inner.grid or self.grid
-        if grid is None:
-            return Mapping(matrix)
-        d, points = self.ndim, grid.points().reshape(-1, self.ndim)
+        """self after inner: x -> self(inner(x)), sampled on inner's grid.
+
+        A linear inner mapping carries self's grid and field along exactly: A1 (A2 x + u(A2 x)).
+        """
+        matrix, d = self.matrix @ inner.matrix, self.ndim
+        if inner.field is None:
+            if self.field is None:
+                return Mapping(matrix)
+            back = np.linalg.inv(inner.matrix)
+            field = np.einsum("ij,j...->i...", back[:d, :d], self.field).astype(self.field.dtype)
+            return Mapping(matrix, field, Grid(self.grid.shape, back @ self.grid.affine))
+        grid = inner.grid
+        points = grid.points().reshape(-1, d)
         total = self.apply(inner.apply(points))
         back = np.linalg.inv(matrix)
         u = total @ back[:d, :d].T + back[:d, d] - points
@@ -147,7 +154,8 @@ class Mapping:
         return Mapping(back, np.ascontiguousarray(v), grid), residual
 
 
-def invert_points(matrix: np.ndarray, displacement, points, tolerance: float = 1e-4, iterations: int = 200) -> np.ndarray:
+def invert_points(matrix: np.ndarray, displacement, points, tolerance: float = 1e-4,
+                  iterations: int = 200) -> np.ndarray:
     """x with A (x + u(x)) = y for world points y (n, d); NaN where none is found within 0.1 mm.
 
     `displacement(x)` gives u at points (n, d); None for a linear mapping.

@@ -11,25 +11,26 @@ from .errors import OptionError, unknown
 from .grid import Grid
 from .metrics import METRICS
 from .optimisers import OPTIMISERS
-from .plan import Plan, Stage
+from .planning import Plan, Stage
 from .regularisers import REGULARISERS
 from .schedule import Level, default_factors
 from .transforms import TRANSFORMS
 
 LINEAR = ("translation", "rigid", "similarity", "affine")
 
-#: transform, optimiser, regularisers, iterations per level (coarsest first; the last value repeats toward finer levels)
+#: transform, optimiser, regularisers, iterations per level (the last ones belong to the finest levels).
+#: `spacing` and `weight` are in units of the fixed image's finest spacing (and its square); a plan holds them in mm.
 DEFORMABLE = {
     "bspline": dict(
-        transform={"name": "bspline", "spacing": 5.0},
+        transform={"name": "bspline", "spacing": 4.0},
         optimiser={"name": "lbfgs"},
-        regularisers=({"name": "bending", "weight": 0.5},),
-        iterations=(60, 60, 40, 20)),
+        regularisers=({"name": "bending", "weight": 10.0},),
+        iterations=(100, 80, 40, 20)),
     "dense": dict(
         transform={"name": "dense"},
         optimiser={"name": "adam"},
-        regularisers=({"name": "diffusion", "weight": 0.1},),
-        iterations=(100, 100, 60, 30)),
+        regularisers=({"name": "diffusion", "weight": 0.5},),
+        iterations=(100, 80, 60, 40)),
     "greedy": dict(
         transform={"name": "dense", "compositive": True},
         optimiser={"name": "greedy"},
@@ -74,7 +75,11 @@ def deformable_stage(model: str, grid: Grid, metric: dict, factors: Sequence[flo
     d = DEFORMABLE[model]
     factors = factors or default_factors(grid, most=4)
     levels = tuple(Level(f, n) for f, n in zip(factors, _iterations(d["iterations"], len(factors), iterations)))
-    return Stage(model, dict(d["transform"]), metric, dict(d["optimiser"]), levels, d["regularisers"])
+    h = grid.resolution
+    transform = {k: v * h if k == "spacing" else v for k, v in d["transform"].items()}
+    regularisers = tuple({k: v * h**2 if (r["name"], k) == ("bending", "weight") else v for k, v in r.items()}
+                         for r in d["regularisers"])
+    return Stage(model, transform, metric, dict(d["optimiser"]), levels, regularisers)
 
 
 def _iterations(default, count, given):

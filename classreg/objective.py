@@ -82,18 +82,21 @@ class Objective:
             values, self._weight = fixed.data, fixed.weight3
         metric.prepare(values, moving.data, fixed.grid)
         self._full = None
-        self.evaluations = 0
+        self._held = None
 
-    def __call__(self, theta: np.ndarray) -> Evaluation:
-        """Evaluate; infinite where too little of the images overlaps."""
+    def __call__(self, theta: np.ndarray, hold: bool = False) -> Evaluation:
+        """Evaluate; infinite where too little of the images overlaps.
+
+        With `hold` the weight of the last `renew` counts instead of theta's own: the gradient takes the weight as
+        constant, so a line search must compare values under one weight, or the edge of the overlap misleads it.
+        """
         phi, phi_back = self.transform.forward(theta, self.at)
         warped, weight, img_back = sample(self.moving, phi, self.at, self.order)
         if self._weight is not None:
             np.multiply(weight, self._weight, out=weight)
         overlap = float(weight.sum(dtype=np.float64))
         self._full = overlap if self._full is None else self._full
-        self.evaluations += 1
-        value, adjoint = self.metric(warped, weight)
+        value, adjoint = self.metric(warped, self._held if hold else weight)
         terms, energies = {"metric": float(value)}, []
         for r in self._energies:
             energy, gradient = r(theta, self.transform.grams(theta, self.at))
@@ -103,3 +106,17 @@ class Objective:
         if overlap <= LEAST_OVERLAP * self._full:
             total = np.inf
         return Evaluation(total, terms, overlap, (self, theta, phi_back, img_back, warped, weight, adjoint, energies))
+
+    def renew(self, evaluation: Evaluation) -> Evaluation:
+        """The last evaluation under its own weight, which is held from here on."""
+        objective, theta, phi_back, img_back, warped, weight, _, energies = evaluation._parts
+        if self._held is None:
+            self._held = weight.copy()
+            return evaluation
+        if np.array_equal(self._held, weight):
+            return evaluation
+        np.copyto(self._held, weight)
+        value, adjoint = self.metric(warped, weight)
+        terms = {**evaluation.terms, "metric": float(value)}
+        return Evaluation(float(sum(terms.values())), terms, evaluation.overlap,
+                          (objective, theta, phi_back, img_back, warped, weight, adjoint, energies))

@@ -30,7 +30,6 @@ MEMORY = {
     "rigid": (40, 16),
     "similarity": (40, 16),
     "affine": (40, 16),
-    "polyaffine": (60, 16),
     "bspline": (80, 16),
     "dense": (110, 16),
     "svf": (150, 16),
@@ -160,49 +159,53 @@ def check_pair(fixed: Image, moving: Image, *, initial: np.ndarray | None = None
         raise GeometryError(f"fixed and moving do not overlap {start}: fixed extent "
                             f"{_mm(fixed.grid.extent)}, moving extent {_mm(moving.grid.extent)}, centres "
                             f"{_apart(fixed.grid, moving.grid, matrix):.1f} mm apart; begin with "
-                            'init="centres", or correct the origins in the headers')
+                            'init="geometry", or correct the origins in the headers')
     if fixed.weight is not None and moving.weight is not None and not (
             _masks_meet(fixed, moving, matrix) or _masks_meet(moving, fixed, back)):
         counts = [int(np.count_nonzero(image.weight)) for image in (fixed, moving)]
         raise InputError(f"the fixed mask ({counts[0]} voxels) and the moving mask ({counts[1]} voxels) "
-                         'never overlap: no voxel would count; begin with init="centres", or leave one of '
+                         'never overlap: no voxel would count; begin with init="geometry", or leave one of '
                          "the masks out")
 
 
-def check_levels(grid: Grid, factors: Sequence[float | Sequence[float]], least: int = 4) -> None:
+def check_levels(grid: Grid, factors: Sequence[float], least: int = 4) -> None:
     """Refuse pyramid levels, asked for by the user, that leave too few samples.
 
     Parameters
     ----------
     grid : Grid
         The fixed grid.
-    factors : sequence of float or of (d,) sequences
-        How much coarser each level is, in array-axis order where one number per axis is given; at least 1.
+    factors : sequence of float
+        How much coarser each level is than the finest spacing, at least 1, coarse to fine. Axes that are coarser
+        already are left alone.
     least : int
         Samples that a level must keep along an axis that has more than that at full resolution.
 
     Raises
     ------
     OptionError
-        If a factor is no number of at least 1, or a level is too coarse.
+        If a factor is no number of at least 1, they rise, or a level is too coarse.
 
     Examples
     --------
-    >>> check_levels(Grid.from_spacing((9, 64, 64)), [(1, 4, 4), (1, 2, 2), 1])
+    >>> check_levels(Grid.from_spacing((9, 64, 64), (10, 1, 1)), [8, 4, 2, 1])
     """
-    d = grid.ndim
+    if not isinstance(factors, (Sequence, np.ndarray)) or isinstance(factors, str):
+        raise OptionError(f"levels are factors of at least 1, coarse to fine, such as (4, 2, 1); got {factors!r}")
     if len(factors) == 0:
         raise OptionError("no levels were given; at least one is needed: 1 is full resolution")
     for number, factor in enumerate(factors, 1):
-        per_axis = np.asarray(factor, float)
-        if per_axis.shape not in ((), (d,)) or not (np.isfinite(per_axis).all() and (per_axis >= 1).all()):
-            raise OptionError(f"level {number} has the factor {factor!r}; a factor is a number of at least "
-                              f"1, or {d} of them in array-axis order: 1 is full resolution, 2 is half of "
-                              "it")
-        for axis, (full, left) in enumerate(zip(grid.shape, grid.coarsen(per_axis).shape)):
+        if not (isinstance(factor, (int, float, np.number)) and np.isfinite(factor) and factor >= 1):
+            raise OptionError(f"level {number} has the factor {factor!r}; a factor is a number of at least 1: "
+                              "1 is full resolution, 2 is half of it")
+        if number > 1 and factor > factors[number - 2]:
+            raise OptionError(f"level {number} has the factor {factor} after {factors[number - 2]}; levels go from "
+                              "coarse to fine")
+        shrink = np.maximum(1, factor * grid.resolution / grid.spacing)
+        for axis, (full, left) in enumerate(zip(grid.shape, np.ceil(grid.shape / shrink))):
             if left < least < full:
-                largest = (full - 1) // (least - 1)
-                raise OptionError(f"level {number} of {len(factors)} (factor {factor}) leaves {left} of "
+                largest = int(np.ceil(full / (least - 1) * grid.spacing[axis] / grid.resolution)) - 1
+                raise OptionError(f"level {number} of {len(factors)} (factor {factor}) leaves {left:g} of "
                                   f"{full} samples along axis {axis}, and at least {least} are needed: use "
                                   f"a factor of at most {largest} there, or leave the levels to classreg")
 

@@ -61,14 +61,16 @@ def looks_like_labels(image: Image) -> bool:
     """Whether an image is a label map by its looks: one channel of integers, and neighbours that mostly agree.
 
     Only samples other than the commonest value (the background) are asked for their neighbour along x: at least 60 %
-    of them have the same value in a label map, hardly any in a grey image.
+    of them have the same value in a label map (30 % will do if there are no more than 32 values), hardly any in a grey
+    image.
     """
     if image.array.dtype.kind not in "iu" or image.channels > 1:
         return False
     a, b = image.data[0, ..., :-1].ravel(), image.data[0, ..., 1:].ravel()
     values, counts = np.unique(a[:: max(1, a.size // 200_000)], return_counts=True)
     inside = a != values[np.argmax(counts)]
-    return len(values) == 1 or not inside.any() or bool((a[inside] == b[inside]).mean() > 0.6)
+    agree = float((a[inside] == b[inside]).mean()) if inside.any() else 1.0
+    return agree > 0.6 or (agree > 0.3 and len(values) <= 32)
 
 
 def _labels(moving, phi, grid, outside):

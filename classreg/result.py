@@ -15,7 +15,7 @@ import numpy as np
 from .engine import Record
 from .fitted import FittedTransform
 from .image import Image
-from .plan import Plan
+from .planning import Plan
 
 
 @dataclass(frozen=True, eq=False)

@@ -136,7 +136,7 @@ def difference_gram(n: int, size: float, derivative: int) -> Band | None:
         return None
     rows = np.zeros((n, 2 * derivative + 1))
     stencil = np.array([-1.0, 1.0]) if derivative == 1 else np.array([1.0, -2.0, 1.0])
-    outer = np.outer(stencil, stencil) * size ** (-2 * derivative)
+    outer = np.outer(stencil, stencil) * size ** (-2 * derivative) / max(n - derivative, 1)
     for start in range(n - derivative):
         for i in range(derivative + 1):
             for j in range(derivative + 1):

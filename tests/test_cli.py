@@ -104,7 +104,7 @@ def test_register_passes_its_options_on(engine, tmp_path):
     out = tmp_path / "new" / "out"
     done = run("register", "f.nii", "m.nii", "-o", out, "--model", "affine", "--metric", "ncc",
                "--fixed-mask", "a.nii", "--moving-mask", "b.nii", "--init", "moments", "--threads", 3,
-               "--time-limit", 20, "--levels", "1x4x4,2,1")
+               "--time-limit", 20, "--levels", "4,2,1")
     assert done.exit_code == 0, done.output
     fixed, moving, options = engine.calls[0]
     assert (str(fixed), str(moving)) == ("f.nii", "m.nii")
@@ -114,7 +114,7 @@ def test_register_passes_its_options_on(engine, tmp_path):
         "fixed_mask": "a.nii", "moving_mask": "b.nii"}
     assert {key: value for key, value in options.items() if not key.endswith("mask")} == {
         "model": "affine", "metric": "ncc", "init": "moments", "threads": 3, "time_limit": 20.0,
-        "levels": [(1.0, 4.0, 4.0), 2.0, 1.0]}
+        "levels": [4.0, 2.0, 1.0]}
     assert (out / "saved").exists()
     assert Outcome.status in done.stdout
     assert re.search(r"similarity\W+0\.9\W+0\.125", done.stdout) and re.search(r"verdict\W+good", done.stdout)
@@ -189,7 +189,7 @@ def test_output_is_checked_before_any_work(engine, tmp_path):
 @pytest.mark.parametrize("levels", ["4,2,x", "four", "4,,1", ""])
 def test_levels_that_are_no_factors(engine, tmp_path, levels):
     done = run("register", "f.nii", "m.nii", "-o", tmp_path / "out", "--levels", levels)
-    assert done.exit_code == 2 and "1x4x4" in plain(done.stderr) and engine.calls == []
+    assert done.exit_code == 2 and "4,2,1" in plain(done.stderr) and engine.calls == []
 
 
 @pytest.mark.parametrize("option", ["--threads", "--time-limit"])
@@ -301,7 +301,7 @@ def test_wrong_usage_names_the_nearest(args, near):
 def test_errors_have_no_traceback(tmp_path):
     done = process("register", "nowhere.nii", "neither.nii", "-o", tmp_path / "out")
     assert done.returncode == 1
-    assert done.stderr.startswith("Error: ") and "nowhere.nii" in done.stderr
+    assert done.stderr.lstrip().startswith("Error: ") and "nowhere.nii" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists()
 
@@ -387,7 +387,7 @@ def test_an_interrupted_demo_shows_what_it_has(engine, truth, tmp_path):
 # -- with the engine --
 
 @pytest.mark.parametrize("option, value, near", [("--model", "rigd", "rigid"), ("--metric", "lnc", "lncc"),
-                                                 ("--init", "centers", "centres")])
+                                                 ("--init", "geometri", "geometry")])
 def test_unknown_names(pair, tmp_path, option, value, near):
     done = run("register", *pair, "-o", tmp_path / "out", option, value)
     assert done.exit_code == 1 and f"did you mean '{near}'" in done.stderr

@@ -151,7 +151,7 @@ def test_overlap_counts_only_where_the_start_is_given(shape):
     with pytest.raises(GeometryError) as error:
         check_pair(fixed, moving, needs_overlap=True)
     text = str(error.value)
-    assert f"centres {812 * np.sqrt(d):.1f} mm apart" in text and 'init="centres"' in text
+    assert f"centres {812 * np.sqrt(d):.1f} mm apart" in text and 'init="geometry"' in text
     extent = " x ".join(f"{length:.4g}" for length in fixed.grid.extent)
     assert f"fixed extent {extent} mm" in text and f"moving extent {extent} mm" in text
     right, wrong = np.eye(d + 1), np.eye(d + 1)
@@ -194,15 +194,13 @@ def test_masks_must_meet(shape):
 
 
 def test_levels_that_fit_pass():
-    grid = grid_of((9, 64, 80))
-    check_levels(grid, [(2, 8, 8), 2, 1.5, 1])
+    check_levels(grid_of((9, 64, 80)), [8, 2, 1.5, 1])
     check_levels(grid_of((3, 64, 80)), [8, 1])  # an axis of few samples is not what makes a level too small
+    check_levels(grid_of((9, 64, 80), spacing=(10, 1, 1)), [16, 1])  # thick slices are coarse already
 
 
 @pytest.mark.parametrize("factors, number, axis, left, full, largest", [
-    ([8, 1], 1, 0, 2, 9, 2),
-    ([1, (1, 32, 1)], 2, 1, 2, 64, 21),
-    ([(1, 1, 40)], 1, 2, 2, 80, 26)])
+    ([16, 1], 1, 0, 3, 9, 11), ([40], 1, 0, 1, 9, 11), ([30, 20, 12], 1, 0, 2, 9, 11)])
 def test_levels_too_coarse(factors, number, axis, left, full, largest):
     grid = grid_of((9, 64, 80))
     with pytest.raises(OptionError) as error:
@@ -211,25 +209,28 @@ def test_levels_too_coarse(factors, number, axis, left, full, largest):
     assert f"level {number} of {len(factors)}" in text
     assert f"leaves {left} of {full} samples along axis {axis}" in text
     assert "at least 4" in text and f"at most {largest}" in text
-    fits = np.ones(3)
-    fits[axis] = largest
-    check_levels(grid, [fits])
-    fits[axis] += 1
+    check_levels(grid, [largest])
     with pytest.raises(OptionError):
-        check_levels(grid, [fits])
+        check_levels(grid, [largest + 1])
 
 
 def test_levels_keep_as_many_as_asked():
     grid = grid_of((64, 80))
     check_levels(grid, [8], least=8)
-    with pytest.raises(OptionError, match="at least 8"):
-        check_levels(grid, [10], least=8)
+    with pytest.raises(OptionError, match="at least 9"):
+        check_levels(grid, [10], least=9)
 
 
-@pytest.mark.parametrize("factor", [0, -2, 0.5, np.nan, np.inf, (1, 2), [[1, 2, 3]]])
-def test_factors_are_numbers_of_at_least_one(factor):
+@pytest.mark.parametrize("factor", [0, -2, 0.5, np.nan, np.inf, (1, 2), "2", 3])
+def test_factors_are_falling_numbers_of_at_least_one(factor):
     with pytest.raises(OptionError, match="level 2 has the factor"):
         check_levels(grid_of((9, 64, 80)), [1, factor])
+
+
+@pytest.mark.parametrize("levels", ["4,2,1", 4, None])
+def test_levels_are_a_sequence(levels):
+    with pytest.raises(OptionError, match="such as"):
+        check_levels(grid_of((9, 64, 80)), levels)
 
 
 def test_no_levels():

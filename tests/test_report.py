@@ -171,8 +171,7 @@ def test_first_of_several_channels_is_shown_and_nan_is_black():
     grid = Grid.from_spacing((4, 5))
     array = np.stack([np.full((4, 5), 10.0), np.full((4, 5), 90.0)])
     array[0, 1, 2] = np.nan
-    plane, = plot.planes(grid)
-    shown = plot.picture(Image(array, grid), plane, (0, 20))
+    shown = plot.picture(Image(array, grid), plot.planes(grid)[0], (0, 20))
     assert shown[1, 2] == 0 and np.unique(shown).tolist() == [0, 128]
 
 

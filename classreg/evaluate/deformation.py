@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import InputError, OptionError
 
+
 def folding(det: np.ndarray, mask: np.ndarray | None = None) -> float:
     """Share of the samples whose Jacobian determinant is at most 0, in percent.
 

@@ -1,4 +1,4 @@
-"""Where a registration begins: a world matrix, fixed to moving, from headers, centres or moments, judged by the metric."""
+"""Where a registration begins: a world matrix, fixed to moving, from headers, centres or moments."""
 
 from .start import INITS, modality, start
 

@@ -70,6 +70,8 @@ def modality(fixed: Image, moving: Image, matrix: np.ndarray) -> tuple[bool, flo
     resolution = float(np.max(fixed.grid.extent)) / (2 * COARSE)
     f, m = shrink(fixed, resolution), shrink(moving, resolution)
     warped, weight, _ = sample(m, Mapping(matrix), f.grid)
+    if f.weight is not None:
+        weight = weight * f.weight3
     weight = (weight > 0.5) & (f.data[0] > _otsu(f.data[0])) & (warped[0] > _otsu(m.data[0]))
     if weight.sum() < 30:
         return False, 0.0

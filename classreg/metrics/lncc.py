@@ -1,8 +1,9 @@
-"""Local normalised cross correlation, squared:  E = 1 - mean of A^2 / (B C) over windows.
+"""Local normalised cross correlation, squared:  E = 1 - 1/n sum w A^2 / (B C) over windows.
 
-A = cov(F, M), B = var(F), C = var(M) in a box window W around each voxel, weighted; windows where either image is flat
-do not count. Squared, it is blind to contrast sign. The gradient is exact (the force of every window that a voxel
-belongs to, not of its own alone): with a = 2 A / (B C), b = -A^2 / (B C^2),
+A = cov(F, M), B = var(F) + flat, C = var(M) + flat in a box window W around each voxel, weighted. `flat` lets windows
+without structure fade out, and n = sum w var(F) / B counts each by its structure in the fixed image, so an empty
+background neither helps nor hurts. Squared, it is blind to contrast sign. The gradient is exact (the force of every
+window that a voxel belongs to, not of its own alone): with a = 2 A / (B C), b = -A^2 / (B C^2),
     dE/dM = -w/n [F W(a) - W(a mean F) + 2 (M W(b) - W(b mean M))].
 Source: Avants et al., Medical Image Analysis 2008, doi:10.1016/j.media.2007.06.004.
 
@@ -30,13 +31,12 @@ class LNCC(Metric):
         Half the window's side, in samples of the level's resolution; along coarser axes the window keeps its size in mm
         (but reaches at least one sample).
     flat : float
-        A window whose variance is below this (images have unit variance) is flat.
+        Variance added to that of every window (images have unit variance): windows well below it do not count.
     """
 
     dense = True
-    symmetric = True
 
-    def __init__(self, radius: float = 4, flat: float = 1e-4):
+    def __init__(self, radius: float = 4, flat: float = 1e-3):
         self.radius, self.flat = radius, flat
 
     def prepare(self, fixed: np.ndarray, moving: np.ndarray, grid) -> None:

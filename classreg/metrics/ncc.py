@@ -37,17 +37,17 @@ class NCC(Metric):
         return value, adjoint
 
     def curvature(self, warped: np.ndarray, weight: np.ndarray):
-        """Curvature (C, z, y, x), and the 2 C arrays to deflate with (the mean, then m), as (2 C, z, y, x)."""
+        """Curvature (C, z, y, x), and what to deflate with: per channel its mean and m itself, (2 C * C, z, y, x)."""
         k = len(warped)
-        h, mean, own = np.zeros_like(warped), np.zeros_like(warped), np.zeros_like(warped)
+        h, directions = np.zeros_like(warped), np.zeros((2, k, *warped.shape), warped.dtype)
         for c, (f, m) in enumerate(zip(self.fixed, warped)):
             n, _, mean_m, _, mm, _ = _centred(moments(f, m, weight))
             if mm <= 1e-9 * n or n <= 0:
                 continue
             combine(f, m, weight, 0, 0, 1 / (k * mm), h[c])
-            combine(f, m, weight, 0, 0, 1 / np.sqrt(k * mm * n), mean[c])
-            combine(f, m, weight, 0, 1 / (np.sqrt(k) * mm), -mean_m / (np.sqrt(k) * mm), own[c])
-        return h, np.concatenate([mean, own])
+            combine(f, m, weight, 0, 0, 1 / np.sqrt(k * mm * n), directions[0, c, c])
+            combine(f, m, weight, 0, 1 / (np.sqrt(k) * mm), -mean_m / (np.sqrt(k) * mm), directions[1, c, c])
+        return h, directions.reshape(-1, *warped.shape[1:])
 
 
 def _centred(sums):

@@ -24,7 +24,7 @@ class Adam:
 
     needs = frozenset({"gradient"})
 
-    def __init__(self, step: float = 0.25, decay: int = 100):
+    def __init__(self, step: float = 0.2, decay: int = 40):
         self.first, self.decay = step, decay
 
     def init(self, objective, theta: np.ndarray) -> State:

@@ -30,7 +30,7 @@ class GaussNewton:
 
     def init(self, objective, theta: np.ndarray) -> State:
         """Evaluate the start."""
-        e = objective(theta)
+        e = objective.renew(objective(theta))
         return State(e.value, e.terms, theta, e.value, memory={"normal": e.normal, "damping": 1e-3})
 
     def step(self, objective, theta: np.ndarray, state: State) -> np.ndarray:
@@ -47,9 +47,10 @@ class GaussNewton:
             if state.step < 1e-6 * longest:
                 break
             new = objective.transform.retract(theta, step)
-            e = objective(new)
+            e = objective(new, hold=True)
             if e.value < state.value:
-                state.keep(new, e)
+                e = objective.renew(e)
+                state.accept(new, e)
                 state.memory.update(normal=e.normal, damping=max(state.memory["damping"] / 10, 1e-7))
                 if state.step < self.tolerance * objective.fixed.grid.resolution:
                     state.done = "the last step is below the tolerance"

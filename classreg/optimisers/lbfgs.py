@@ -35,7 +35,7 @@ class LBFGS:
 
     def init(self, objective, theta: np.ndarray) -> State:
         """Evaluate the start."""
-        e = objective(theta)
+        e = objective.renew(objective(theta))
         return State(e.value, e.terms, theta, e.value, memory={"gradient": e.gradient.copy(), "pairs": []})
 
     def step(self, objective, theta: np.ndarray, state: State) -> np.ndarray:
@@ -55,7 +55,7 @@ class LBFGS:
         for _ in range(12):
             step = add_scaled(direction, length - 1, direction, np.empty_like(direction))
             new = objective.transform.retract(theta, step)
-            e = objective(new)
+            e = objective(new, hold=True)
             if e.value <= state.value + 1e-4 * length * slope:
                 break
             state.step = length * reach
@@ -69,13 +69,14 @@ class LBFGS:
                 return self.step(objective, theta, state)
             state.done = "no step decreases the value"
             return theta
+        e = objective.renew(e)
         new_gradient = e.gradient.copy()
         y = add_scaled(new_gradient, -1.0, g, np.empty_like(g))
         curvature = dot(step, y)
         if curvature > 1e-10 * np.sqrt(dot(step, step) * dot(y, y)):
             pairs.append((step, y, curvature))
             del pairs[: max(0, len(pairs) - self.memory)]
-        state.keep(new, e)
+        state.accept(new, e)
         state.step = length * reach
         state.memory["gradient"] = new_gradient
         if state.step < self.tolerance * unit:

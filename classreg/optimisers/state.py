@@ -32,6 +32,14 @@ class State:
     done: str = ""
     memory: dict[str, Any] = field(default_factory=dict)
 
+    def accept(self, theta: np.ndarray, evaluation) -> None:
+        """Take an evaluation as current and best: it decreased the value under the weight held during its step.
+
+        Values before and after the weight was renewed do not compare.
+        """
+        self.value, self.terms = evaluation.value, evaluation.terms
+        self.best, self.best_value = theta, evaluation.value
+
     def keep(self, theta: np.ndarray, evaluation) -> None:
         """Take an evaluation as current, and as the best if it is."""
         self.value, self.terms = evaluation.value, evaluation.terms

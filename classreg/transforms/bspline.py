@@ -66,7 +66,7 @@ class BSpline:
     def refine(self, theta: np.ndarray, grid: Grid) -> np.ndarray:
         """The same deformation on the lattice that belongs to a level's grid."""
         wanted = self.doublings - int(round(np.log2(max(1.0, grid.resolution / self.grid.resolution))))
-        while wanted > 0 and self.cells_of(theta)[2] < self.least_cells[2] * 2**wanted:
+        while max(self.cells_of(theta)) < max(self.least_cells) * 2**wanted:
             for axis, cells in enumerate(self.cells_of(theta)):
                 theta = refine_band(cells).apply(theta, axis + 1)
         return theta

@@ -1,4 +1,4 @@
-"""Numba kernels: `kernel(start, stop, slab_index, ...)`, without the GIL, cached on disk after the first compilation."""
+"""Numba kernels: `kernel(start, stop, slab_index, ...)`, without the GIL, compiled once and cached on disk."""
 
 import numba
 

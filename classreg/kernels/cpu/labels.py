@@ -8,7 +8,7 @@ from .sample import cell
 
 @kernel
 def vote(z0, z1, slab, image, matrix, push, field, outside, out):
-    """out = the label with the largest trilinear weight at p (one-hot, argmax); ties go to the nearer corner first met."""
+    """out = the label with the largest trilinear weight at p (one-hot, argmax); ties go to the corner met first."""
     D, H, W = image.shape
     Z, Y, X = out.shape
     has_field = field.shape[1] > 0

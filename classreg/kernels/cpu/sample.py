@@ -161,7 +161,7 @@ def reduce(z0, z1, slab, image, matrix, adjoint, sums):
 
 @kernel
 def normal(z0, z1, slab, image, matrix, curvature, sums):
-    """sums[slab, 12 r + s] += sum over voxels and channels of curvature[c] * J_r J_s, J = (d image / d p) x (z, y, x, 1)."""
+    """sums[slab, 12 r + s] += sum over voxels and c of curvature[c] J_r J_s, J = (d image / d p) x (z, y, x, 1)."""
     C, D, H, W = image.shape
     _, Z, Y, X = curvature.shape
     T = image.dtype.type

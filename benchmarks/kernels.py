@@ -1,0 +1,190 @@
+"""How long each kernel takes on a brain-sized volume, beside what the machine's memory would allow.
+
+    python benchmarks/kernels.py [--threads N] [--repeat N] [--shape Z Y X] [--output kernels.json]
+
+The floor of a kernel is the time to move its arrays once, sum of their bytes / bandwidth; the bandwidth is
+that of a triad a + s b on large arrays with as many threads (as in STREAM: bytes of three arrays over the
+best time). A kernel near its floor is limited by memory and can only be fused away; one far above it is
+limited by arithmetic or gathers; one below it found its arrays in the last cache. Times are the best of some
+runs, after one that compiles: leave the machine alone meanwhile (its load is in the report). Prints a
+Markdown table and writes JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import os
+import pkgutil
+import platform
+import subprocess
+import time
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+
+from classreg.backend import Workspace
+from classreg.kernels import cpu
+from classreg.kernels.cpu import filters, histogram, labels, local, pointwise, sample, sample_cubic
+from classreg.spline import BLOCK, spline_band
+from classreg.stencil import gaussian_taps
+
+MIB = 1 << 20
+
+
+def cases(shape):
+    """(kernel, note, range of its work items, slab, arguments) for images of `shape` (z, y, x)."""
+    rng = np.random.default_rng(0)
+    image = rng.normal(size=shape).astype(np.float32)
+    other, weight = np.roll(image, 1, axis=2), np.ones(shape, np.float32)
+    field = np.cumsum(rng.normal(scale=0.02, size=(3, *shape)), axis=3).astype(np.float32)
+    out, outs = [np.empty(shape, np.float32) for _ in range(3)], np.empty_like(field)
+    turn, push, none = turned(shape), np.eye(3), np.empty((3, 0, 0, 0), np.float32)
+    z, n = shape[0], image.size
+
+    for name, module in (("linear", sample), ("cubic", sample_cubic)):
+        yield module.warp, f"{name}, matrix", z, 16, (image[None], turn, push, none, out[0][None], out[1])
+        yield module.warp, f"{name}, field", z, 16, (image[None], turn, push, field, out[0][None], out[1])
+        yield module.force, f"{name}, field", z, 16, (image[None], turn, push, field, other[None], outs)
+    yield sample.reduce, "12 sums", z, 16, (image[None], turn, other[None], sums(z, 16, 12))
+    yield sample.normal, "12 x 12 sums", z, 16, (image[None], turn, weight[None], sums(z, 16, 144))
+    yield sample.stencil_force, "", z, 16, (image[None], other[None], push, outs)
+    yield sample.compose, "", z, 16, (field, np.roll(field, 1, axis=2), push, outs)
+    yield labels.vote, "uint8", z, 16, ((image > 0).astype(np.uint8), turn, push, field, np.uint8(0),
+                                        np.empty(shape, np.uint8))
+    three = [gaussian_taps(1.7, k) for k in shape]
+    yield filters.smooth, "field, sigma 1.7", z, 16, (field, *three, outs)
+
+    cells = max(1, z // 5)
+    operator = spline_band(np.linspace(0, cells, z), cells)
+    lattice = np.ones((3, cells + 3, n // z), np.float32)
+    work = 3 * -(-(n // z) // BLOCK)
+    slab, flat = max(1, work // 32), (3, z, n // z)
+    taps = (operator.starts, operator.weights.astype(np.float32), BLOCK)
+    yield filters.band, "spline along z", work, slab, (lattice, *taps, outs.reshape(flat))
+    yield filters.band_adjoint, "spline along z", work, slab, (field.reshape(flat), *taps, lattice)
+
+    window = (image, other, weight, 4, 4, 4)
+    yield local.correlation, "radius 4", z, 32, (*window, np.float32(1e-4), *out, sums(z, 32, 2))
+    yield local.correlation_adjoint, "radius 4", z, 32, (*window, -1.0, *out, np.empty(shape, np.float32))
+    origin, scale = np.full(2, 18.0), np.full(2, 3.0)
+    slab = max(1, -(-z // 32))
+    tables = np.zeros((-(-z // slab), 36, 36))
+    yield histogram.joint, "32 bins", z, slab, (image, other, weight, origin, scale, tables)
+    yield histogram.joint_adjoint, "32 bins", z, 16, (image, other, weight, origin, scale, tables[0], out[0])
+    yield pointwise.moments, "", z, 16, (image, other, weight, sums(z, 16, 6))
+    yield pointwise.combine, "", z, 16, (image, other, weight, 1.0, -1.0, 0.5, out[0])
+    yield pointwise.dot, "field", 3 * n, 1 << 18, (field.ravel(), outs.ravel(), sums(3 * n, 1 << 18, 1))
+    yield pointwise.add_scaled, "field", 3 * n, 1 << 18, (field.ravel(), 0.5, outs.ravel(), outs.ravel())
+    yield pointwise.largest, "field", z, 16, (field, push, sums(z, 16, 1))
+
+
+def sums(n, slab, width):
+    """Where `width` partial sums per slab go."""
+    return np.zeros((-(-n // slab), width))
+
+
+def turned(shape):
+    """A turn by 5 degrees about x through the middle, as a (3, 4) index matrix."""
+    c, s = np.cos(np.radians(5)), np.sin(np.radians(5))
+    turn = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
+    middle = (np.array(shape) - 1) / 2
+    return np.column_stack([turn, middle - turn @ middle])
+
+
+def best(workspace, kernel, n, slab, args, repeat):
+    """Shortest time of some runs in seconds, after one to warm up."""
+    times = []
+    for _ in range(repeat + 1):
+        start = time.perf_counter()
+        workspace.run(kernel, n, *args, slab=slab)
+        times.append(time.perf_counter() - start)
+    return min(times[1:])
+
+
+def bandwidth(workspace, repeat, size=48 * MIB):
+    """Bytes per second of a + s b on three arrays of `size` float32."""
+    a, b, out = np.ones(size, np.float32), np.ones(size, np.float32), np.zeros(size, np.float32)
+    return 12 * size / best(workspace, pointwise.add_scaled, size, 1 << 18, (a, 0.5, b, out), repeat)
+
+
+def moved(args):
+    """Bytes of the arrays among the arguments: what must be read or written at least."""
+    return sum(a.nbytes for a in args if isinstance(a, np.ndarray))
+
+
+def every_kernel():
+    """Names of all kernels there are: functions of (start, stop, slab, ...)."""
+    for found in pkgutil.iter_modules(cpu.__path__):
+        for name, value in vars(import_module(f"{cpu.__name__}.{found.name}")).items():
+            code = getattr(getattr(value, "py_func", None), "__code__", None)
+            if code and code.co_varnames[2:3] == ("slab",):
+                yield f"{found.name}.{name}"
+
+
+def machine(threads):
+    """What the numbers belong to."""
+    here = Path(__file__).parent
+    info = Path("/proc/cpuinfo")
+    models = [v.split(":")[1].strip() for v in info.read_text().splitlines() if v.startswith("model name")] \
+        if info.exists() else []
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    ask = ["git", "describe", "--always", "--dirty"]
+    try:
+        commit = subprocess.run(ask, cwd=here, capture_output=True, text=True).stdout.strip()
+    except FileNotFoundError:
+        commit = ""
+    return {"processor": models[0] if models else platform.processor(), "cores": os.cpu_count(),
+            "threads": threads, "system": platform.platform(), "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in ("numpy", "numba", "llvmlite")},
+            "commit": commit or None, "load": load, "date": time.strftime("%Y-%m-%d %H:%M:%S")}
+
+
+def measure(shape, threads=None, repeat=5, size=48 * MIB):
+    """The report as plain data."""
+    with Workspace(threads) as workspace:
+        speed = bandwidth(workspace, repeat, size)
+        rows = []
+        for kernel, note, n, slab, args in cases(tuple(shape)):
+            seconds = best(workspace, kernel, n, slab, args, repeat)
+            name = f"{kernel.py_func.__module__.rsplit('.', 1)[1]}.{kernel.py_func.__name__}"
+            rows.append({"kernel": name, "note": note, "ms": 1e3 * seconds, "MB": moved(args) / 1e6,
+                         "floor_ms": 1e3 * moved(args) / speed})
+        missing = sorted(set(every_kernel()) - {row["kernel"] for row in rows})
+        return {"machine": machine(workspace.threads), "shape": list(shape), "bandwidth_GB_s": speed / 1e9,
+                "kernels": rows, "not_measured": missing}
+
+
+def table(report):
+    """The report as Markdown."""
+    head = report["machine"]
+    size = " x ".join(map(str, report["shape"]))
+    lines = [f"{size} voxels, {head['threads']} threads, {head['processor']}, commit {head['commit']}; "
+             f"triad {report['bandwidth_GB_s']:.1f} GB/s", "",
+             "| kernel | | ms | MB | floor ms | times floor |", "|---|---|--:|--:|--:|--:|"]
+    for row in report["kernels"]:
+        lines.append(f"| {row['kernel']} | {row['note']} | {row['ms']:.2f} | {row['MB']:.0f} | "
+                     f"{row['floor_ms']:.2f} | {row['ms'] / row['floor_ms']:.1f} |")
+    if report["not_measured"]:
+        lines += ["", "not measured: " + ", ".join(report["not_measured"])]
+    return "\n".join(lines)
+
+
+def main():
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, help="all cores by default")
+    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--shape", type=int, nargs=3, default=(160, 192, 224), metavar=("Z", "Y", "X"))
+    parser.add_argument("--output", type=Path, default=Path("kernels.json"))
+    args = parser.parse_args()
+    report = measure(args.shape, args.threads, args.repeat)
+    print(table(report))
+    args.output.write_text(json.dumps(report, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

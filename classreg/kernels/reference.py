@@ -1,0 +1,223 @@
+"""What every kernel of `cpu/` computes, in plain NumPy: slow, short, the definition they are tested against.
+
+Each function takes the arrays of the kernel of the same name, without slabs and buffers, and returns what the
+kernel leaves in its outputs; everything is float64. Positions in the moving image, in indices, are
+
+    p(i) = matrix (i, 1) + push u(i),   q = p clamped to the samples,   weight = max(0, 1 - |p - q|) per axis.
+
+Must not import: anything above floor 0, numba.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+
+
+def positions(matrix: np.ndarray, push: np.ndarray, field: np.ndarray, shape) -> np.ndarray:
+    """p on all samples of `shape` (z, y, x), (3, z, y, x); an empty field stands for none."""
+    p = np.einsum("ij,j...->i...", matrix[:, :3], np.indices(shape)) + matrix[:, 3].reshape(3, 1, 1, 1)
+    if field.shape[1]:
+        p = p + np.einsum("ij,j...->i...", push[:, :len(field)], field.astype(float))
+    return p
+
+
+def cell(p: np.ndarray, n: int):
+    """Lower sample and fraction of q on an axis of n samples, the weight, and d q / d p (0 where clamped)."""
+    if n == 1:
+        return np.zeros(p.shape, int), np.zeros(p.shape), np.ones(p.shape), np.zeros(p.shape)
+    q = np.clip(p, 0, n - 1)
+    i = np.minimum(np.floor(q), n - 2).astype(int)
+    return i, q - i, np.clip(1 - np.abs(p - q), 0, 1), (p == q).astype(float)
+
+
+def linear_taps(p, n):
+    """Samples, weights and slopes (2, ...) of linear interpolation along an axis, and the inside weight."""
+    i, f, weight, factor = cell(p, n)
+    return np.stack([i, np.minimum(i + 1, n - 1)]), np.stack([1 - f, f]), np.stack([-factor, factor]), weight
+
+
+def cubic_taps(p, n):
+    """The same, (4, ...), for the cubic B-spline on coefficients mirrored about the first and last sample."""
+    i, f, weight, factor = cell(p, n)
+    s = 1 - f
+    values = np.stack([s**3, 4 - 6 * f**2 + 3 * f**3, 4 - 6 * s**2 + 3 * s**3, f**3]) / 6
+    slopes = np.stack([-s**2 / 2, 1.5 * f**2 - 2 * f, 2 * s - 1.5 * s**2, f**2 / 2]) * factor
+    index = np.mod(np.stack([i - 1, i, i + 1, i + 2]), max(2 * n - 2, 1))
+    return np.minimum(index, 2 * n - 2 - index), values, slopes, weight
+
+
+def _tensor(image, taps, derivative=None):
+    """Tensor-product interpolation (C, ...); along the axis `derivative` with slopes instead of weights."""
+    out = np.zeros((len(image), *taps[0][3].shape))
+    for corner in product(*(range(len(t[0])) for t in taps)):
+        index = tuple(t[0][k] for t, k in zip(taps, corner))
+        weights = [t[2 if axis == derivative else 1][k] for axis, (t, k) in enumerate(zip(taps, corner))]
+        out += image[(slice(None), *index)].astype(float) * np.prod(weights, axis=0)
+    return out
+
+
+def warp(image, matrix, push, field, shape, taps=linear_taps):
+    """(image at p, (C, *shape); weight)."""
+    at = [taps(p, n) for p, n in zip(positions(matrix, push, field, shape), image.shape[1:])]
+    return _tensor(image, at), at[0][3] * at[1][3] * at[2][3]
+
+
+def image_gradient(image, matrix, push, field, shape, taps=linear_taps):
+    """d image / d p at p, (3, C, *shape)."""
+    at = [taps(p, n) for p, n in zip(positions(matrix, push, field, shape), image.shape[1:])]
+    return np.stack([_tensor(image, at, axis) for axis in range(3)])
+
+
+def force(image, matrix, push, field, adjoint, taps=linear_taps):
+    """Sum over channels of adjoint * d image / d u, (d, z, y, x)."""
+    g = image_gradient(image, matrix, push, field, adjoint.shape[1:], taps)
+    return np.einsum("ak,ac...,c...->k...", push[:, :len(field)], g, adjoint.astype(float))
+
+
+def reduce(image, matrix, adjoint):
+    """Sums of adjoint * d image / d matrix, (K, 3, 4), for adjoints (K C, z, y, x)."""
+    c, shape = len(image), adjoint.shape[1:]
+    g = image_gradient(image, matrix, np.zeros((3, 3)), np.empty((3, 0, 0, 0)), shape)
+    index = np.concatenate([np.indices(shape), np.ones((1, *shape))])
+    stack = adjoint.reshape(-1, c, *shape).astype(float)
+    return np.einsum("aczyx,kczyx,bzyx->kab", g, stack, index, optimize=True)
+
+
+def normal(image, matrix, curvature):
+    """Sums of curvature * J J^T, (12, 12), J = d image / d matrix row by row."""
+    shape = curvature.shape[1:]
+    g = image_gradient(image, matrix, np.zeros((3, 3)), np.empty((3, 0, 0, 0)), shape)
+    index = np.concatenate([np.indices(shape), np.ones((1, *shape))])
+    j = np.einsum("aczyx,bzyx->abczyx", g, index).reshape(12, -1)
+    return (j * curvature.ravel()) @ j.T
+
+
+def stencil_force(warped, adjoint, to_world, d):
+    """Sum over channels of adjoint * gradient of `warped` itself, (d, z, y, x); one-sided at the border."""
+    g = [np.gradient(warped.astype(float), axis=k) if warped.shape[k] > 1 else np.zeros(warped.shape)
+         for k in (1, 2, 3)]
+    return np.einsum("ka,aczyx,czyx->kzyx", to_world[:d], np.stack(g), adjoint.astype(float))
+
+
+def compose(field, step, push):
+    """step + field o (id + step), on one grid, clamped."""
+    moved, _ = warp(field, np.eye(3, 4), push, step, step.shape[1:])
+    return step + moved
+
+
+def vote(image, matrix, push, field, outside, shape):
+    """The label of the largest linear weight (of equal ones any); `outside` where under half is inside."""
+    labels = np.unique(image)
+    one_hot, inside = warp(np.stack([image == v for v in labels]), matrix, push, field, shape)
+    return np.where(inside < 0.5, outside, labels[np.argmax(one_hot, axis=0)])
+
+
+def smooth(src, taps):
+    """src (C, z, y, x) correlated with odd `taps` along z, y and x, edge samples repeated outside."""
+    out = src.astype(float)
+    for axis, k in enumerate(taps, 1):
+        r, n = len(k) // 2, src.shape[axis]
+        out = sum(w * out.take(np.clip(np.arange(n) + t - r, 0, n - 1), axis) for t, w in enumerate(k))
+    return out
+
+
+def band_matrix(starts, weights, n):
+    """The (m, n) matrix of a banded operator."""
+    out = np.zeros((len(starts), n))
+    for row, start, w in zip(out, starts, weights):
+        row[start:start + len(w)] += w
+    return out
+
+
+def band(src, starts, weights):
+    """The operator along the middle axis of src (A, n, B)."""
+    return np.einsum("mn,anb->amb", band_matrix(starts, weights, src.shape[1]), src)
+
+
+def band_adjoint(src, starts, weights, n):
+    """Its transpose along the middle axis of src (A, m, B)."""
+    return np.einsum("mn,amb->anb", band_matrix(starts, weights, n), src)
+
+
+def moments(fixed, warped, weight):
+    """Weighted sums of 1, F, M, FF, MM, FM, (6,)."""
+    f, m, w = (a.astype(float) for a in (fixed, warped, weight))
+    return np.array([np.sum(w * a) for a in (np.ones_like(f), f, m, f * f, m * m, f * m)])
+
+
+def combine(fixed, warped, weight, a, b, c):
+    """weight (a F + b M + c)."""
+    return weight.astype(float) * (a * fixed + b * warped + c)
+
+
+def dot(a, b):
+    """Inner product."""
+    return float(np.sum(a.astype(float) * b))
+
+
+def add_scaled(a, s, b):
+    """a + s b."""
+    return a.astype(float) + s * b
+
+
+def largest(field, scale):
+    """Largest squared length of scale . u over a (d, z, y, x) field."""
+    scaled = np.einsum("ij,j...->i...", scale[:, :len(field)], field.astype(float))
+    return float(np.max(np.sum(scaled**2, axis=0)))
+
+
+def box(array, radii):
+    """Sum over the box of half sides `radii` around every sample, cut at the border."""
+    out = array.astype(float)
+    for axis, r in enumerate(radii):
+        padded = np.pad(out, [(r, r) if k == axis else (0, 0) for k in range(3)])
+        out = sum(padded.take(np.arange(t, t + out.shape[axis]), axis) for t in range(2 * r + 1))
+    return out
+
+
+def correlation(fixed, warped, weight, radii, eps):
+    """(first, second, third, [sum of w q, sum of w var(F) / B]) of the local correlation; see the kernel."""
+    f, m, w = (a.astype(float) for a in (fixed, warped, weight))
+    c, sf, sm, ff, mm, fm = (box(w * a, radii) for a in (np.ones_like(f), f, m, f * f, m * m, f * m))
+    counts = (w > 0) & (c > 0.5)
+    safe = np.where(counts, c, 1)
+    cov = fm - sf * sm / safe
+    var_f, var_m = np.maximum(ff - sf * sf / safe, 0), np.maximum(mm - sm * sm / safe, 0)
+    b, c = var_f + eps * safe, var_m + eps * safe
+    w = np.where(counts, w, 0)
+    q = cov**2 / (b * c)
+    first, second = 2 * w * cov / (b * c), -w * q / c
+    third = (first * sf + 2 * second * sm) / safe
+    return first, second, third, np.array([np.sum(w * q), np.sum(w * var_f / b)])
+
+
+def correlation_adjoint(fixed, warped, weight, radii, scale, first, second, third):
+    """scale * weight * (F W[first] + 2 M W[second] - W[third]), W the box sum."""
+    parts = [box(a, radii) for a in (first, second, third)]
+    return scale * weight.astype(float) * (fixed * parts[0] + 2 * warped * parts[1] - parts[2])
+
+
+def parzen(xi, bins):
+    """Cubic B-spline windows of positions over all bins, and their derivatives, (n, bins) each."""
+    q = np.clip(xi.ravel(), 1.0, bins - 2.000001)[:, None]
+    t = q - np.arange(bins)
+    a = np.abs(t)
+    value = np.where(a < 1, (4 - 6 * a**2 + 3 * a**3) / 6, np.where(a < 2, (2 - a) ** 3 / 6, 0))
+    slope = np.where(a < 1, -2 * t + 1.5 * t * a, np.where(a < 2, -np.sign(t) * (2 - a) ** 2 / 2, 0))
+    return value, slope * (q == xi.ravel()[:, None])
+
+
+def joint(fixed, warped, weight, origin, scale, bins):
+    """The joint histogram (bins, bins): fixed along rows, warped along columns."""
+    f, _ = parzen(origin[0] + scale[0] * fixed.astype(float), bins)
+    m, _ = parzen(origin[1] + scale[1] * warped.astype(float), bins)
+    return (f * weight.astype(float).ravel()[:, None]).T @ m
+
+
+def joint_adjoint(fixed, warped, weight, origin, scale, score):
+    """d (sum of score * joint) / d warped, (z, y, x)."""
+    f, _ = parzen(origin[0] + scale[0] * fixed.astype(float), len(score))
+    _, slope = parzen(origin[1] + scale[1] * warped.astype(float), len(score))
+    return weight * np.einsum("na,nb,ab->n", f, slope, score, optimize=True).reshape(fixed.shape) * scale[1]

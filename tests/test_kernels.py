@@ -1,0 +1,330 @@
+"""Every kernel against its definition in `kernels/reference.py`, and the same bits for any number of threads.
+
+Positions are dyadic fractions, exact in float32: both sides agree on the cell even where it begins.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from classreg.backend import SMALL, Workspace
+from classreg.kernels import reference
+from classreg.kernels.cpu import filters, histogram, labels, local, pointwise, sample, sample_cubic
+from classreg.spline import band
+from classreg.stencil import gaussian_taps
+
+THREADS = (1, 2, 3, 7)
+SHAPES = {2: (1, 190, 180), 3: (53, 26, 25)}
+SOURCES = {2: (1, 150, 170), 3: (41, 23, 30)}
+DTYPES = pytest.mark.parametrize("dtype", [np.float64, np.float32])
+DIMENSIONS = pytest.mark.parametrize("ndim", [2, 3])
+
+
+def tolerance(dtype, scale=1.0):
+    """Relative to the largest expected value."""
+    return (1e-11 if dtype == np.float64 else 2e-5) * scale
+
+
+class Scene:
+    """An image of two channels, a mapping that leaves it on every side, and arrays on its samples."""
+
+    def __init__(self, ndim, dtype, channels=2):
+        rng = np.random.default_rng(ndim)
+        self.ndim, self.shape, self.source = ndim, SHAPES[ndim], SOURCES[ndim]
+        assert np.prod(self.shape) > SMALL, "smaller arrays never reach the thread pool"
+        self.image = rng.standard_normal((channels, *self.source)).astype(dtype)
+        self.matrix = np.zeros((3, 4))
+        if ndim == 3:
+            self.matrix[:] = [[0.75, 0.125, -0.0625, 2.25], [-0.125, 1.0, 0.25, -3.5],
+                              [0.0625, -0.25, 1.125, 3.75]]
+            self.push = np.array([[0.25, -0.125, 0.5], [0.0625, 1.5, 0.25], [1.25, 0.125, -0.25]])
+        else:
+            self.matrix[1:, 1:] = [[0.875, 0.125, -9.5], [-0.0625, 1.0, 5.25]]
+            self.push = np.array([[0, 0, 0], [0.125, 1.5, 0], [1.25, -0.25, 0]])
+        self.field = (rng.integers(-48, 48, (ndim, *self.shape)) / 16).astype(dtype)
+        self.none = np.empty((ndim, 0, 0, 0), dtype)
+        self.adjoint = rng.standard_normal((channels, *self.shape)).astype(dtype)
+        self.weight = np.clip(rng.uniform(-0.3, 1.2, self.shape), 0, 1).astype(dtype)
+        self.fixed, self.warped = smooth_noise(rng, self.shape, dtype), smooth_noise(rng, self.shape, dtype)
+        self.warped += dtype(0.5) * self.fixed
+
+
+def smooth_noise(rng, shape, dtype):
+    """Noise of unit variance with neighbours that resemble each other."""
+    out = rng.standard_normal(shape)
+    for axis, n in enumerate(shape):
+        if n > 1:
+            out = out + np.roll(out, 1, axis) + np.roll(out, -1, axis)
+    return (out / out.std()).astype(dtype)
+
+
+def run(kernel, n, *args, outs, slab=16):
+    """Outputs of a kernel, after checking that every number of threads leaves the same bits in them."""
+    found = None
+    for threads in THREADS:
+        with Workspace(threads) as ws:
+            results = [np.full_like(out, np.nan if out.dtype.kind == "f" else 99) for out in outs]
+            ws.run(kernel, n, *args, *results, slab=slab)
+        bits = [r.tobytes() for r in results]
+        found = found or bits
+        assert bits == found, f"{threads} threads give other bits than {THREADS[0]}"
+    return results
+
+
+def total(kernel, n, width, *args, slab=16):
+    """A sum over slabs, the same bits for every number of threads."""
+    found = []
+    for threads in THREADS:
+        with Workspace(threads) as ws:
+            found.append(ws.total(kernel, n, width, *args, slab=slab))
+    assert all(f.tobytes() == found[0].tobytes() for f in found)
+    return found[0]
+
+
+def close(found, expected, relative):
+    scale = np.abs(expected).max()
+    assert scale > 0, "nothing was compared"
+    worst = np.abs(found - expected).max() / scale
+    assert worst <= relative, f"differs by {worst:.2e} of the largest value, allowed {relative:.0e}"
+
+
+# -- sampling ------------------------------------------------------------------------------------------------
+
+@DTYPES
+@DIMENSIONS
+@pytest.mark.parametrize("with_field", [True, False])
+def test_linear_warp_and_force(ndim, dtype, with_field):
+    s = Scene(ndim, dtype)
+    field = s.field if with_field else s.none
+    args = (s.image, s.matrix, s.push, field)
+    out = np.empty((2, *s.shape), dtype)
+    warped, weight = run(sample.warp, s.shape[0], *args, outs=(out, out[0]))
+    expected, inside = reference.warp(*args, s.shape)
+    assert 0.3 < (inside == 1).mean() < 0.97 and ((inside > 0) & (inside < 1)).any(), "some samples leave"
+    close(warped, expected, tolerance(dtype))
+    close(weight, inside, tolerance(dtype))
+    force, = run(sample.force, s.shape[0], *args, s.adjoint, outs=(np.empty((ndim, *s.shape), dtype),))
+    close(force, reference.force(*args, s.adjoint), tolerance(dtype))
+
+
+@DTYPES
+@DIMENSIONS
+def test_cubic_warp_and_force(ndim, dtype):
+    s = Scene(ndim, dtype)
+    args = (s.image, s.matrix, s.push, s.field)
+    out = np.empty((2, *s.shape), dtype)
+    warped, weight = run(sample_cubic.warp, s.shape[0], *args, outs=(out, out[0]))
+    expected, inside = reference.warp(*args, s.shape, reference.cubic_taps)
+    close(warped, expected, tolerance(dtype))
+    close(weight, inside, tolerance(dtype))
+    force, = run(sample_cubic.force, s.shape[0], *args, s.adjoint, outs=(np.empty((ndim, *s.shape), dtype),))
+    close(force, reference.force(*args, s.adjoint, reference.cubic_taps), tolerance(dtype))
+
+
+@pytest.mark.parametrize("taps", [reference.linear_taps, reference.cubic_taps])
+def test_the_reference_slope_is_the_derivative_of_the_reference(taps):
+    """Off the samples, where the linear interpolant has one; so the kernels' force is a derivative, too."""
+    s = Scene(3, np.float64)
+    matrix, h = s.matrix + [0, 0, 0, 1 / 64], 1e-6
+    step = np.zeros((3, 4))
+    for axis in range(3):
+        step[:] = 0
+        step[axis, 3] = h
+        up, down = (reference.warp(s.image, matrix + e, s.push, s.none, s.shape, taps)[0]
+                    for e in (step, -step))
+        gradient = reference.image_gradient(s.image, matrix, s.push, s.none, s.shape, taps)[axis]
+        close((up - down) / (2 * h), gradient, 1e-7)
+
+
+@DTYPES
+@DIMENSIONS
+@pytest.mark.parametrize("adjoints", [1, 3])
+def test_sums_of_a_linear_model(ndim, dtype, adjoints):
+    s = Scene(ndim, dtype)
+    stack = np.concatenate([s.adjoint * dtype(k + 1) + dtype(k) for k in range(adjoints)])
+    found = total(sample.reduce, s.shape[0], 12 * adjoints, s.image, s.matrix, stack).reshape(adjoints, 3, 4)
+    close(found, reference.reduce(s.image, s.matrix, stack), tolerance(dtype))
+
+
+@DTYPES
+@DIMENSIONS
+def test_normal_matrix_of_a_linear_model(ndim, dtype):
+    s = Scene(ndim, dtype)
+    curvature = np.abs(s.adjoint)
+    found = total(sample.normal, s.shape[0], 144, s.image, s.matrix, curvature).reshape(12, 12)
+    close(found, reference.normal(s.image, s.matrix, curvature), tolerance(dtype))
+
+
+@DTYPES
+@DIMENSIONS
+def test_stencil_force(ndim, dtype):
+    s = Scene(ndim, dtype)
+    args = (s.adjoint[::-1].copy(), s.adjoint, s.push.T.copy())
+    found, = run(sample.stencil_force, s.shape[0], *args, outs=(np.empty((ndim, *s.shape), dtype),))
+    close(found, reference.stencil_force(*args, ndim), tolerance(dtype))
+
+
+@DTYPES
+@DIMENSIONS
+def test_compose(ndim, dtype):
+    s = Scene(ndim, dtype)
+    field = s.field[..., ::-1].copy()
+    found, = run(sample.compose, s.shape[0], field, s.field, s.push, outs=(np.empty_like(field),))
+    close(found, reference.compose(field, s.field, s.push), tolerance(dtype))
+
+
+@DIMENSIONS
+@pytest.mark.parametrize("kind", [np.int16, np.uint8])
+def test_label_vote(ndim, kind):
+    s = Scene(ndim, np.float32)
+    s.matrix[:, 3] += 1e-3 * np.sqrt([2, 3, 5])  # no two labels weigh the same
+    image = np.random.default_rng(5).integers(0, 6, s.source).astype(kind)
+    args = (image, s.matrix, s.push, s.field)
+    found, = run(labels.vote, s.shape[0], *args, kind(77), outs=(np.empty(s.shape, kind),))
+    assert np.array_equal(found, reference.vote(*args, 77, s.shape))
+    assert 0 < (found == 77).mean() < 0.7
+
+
+# -- filters -------------------------------------------------------------------------------------------------
+
+@DTYPES
+@DIMENSIONS
+@pytest.mark.parametrize("sigma", [(0.9, 2.3, 0.1), (3.0, 0.6, 17.0)])
+def test_smooth(ndim, dtype, sigma):
+    s = Scene(ndim, dtype)
+    padded = [gaussian_taps(v, n, dtype) for v, n in zip(sigma, s.shape)]
+    plain = [k[:2 * int(k[-1]) + 1].astype(float) for k in padded]
+    found, = run(filters.smooth, s.shape[0], s.adjoint, *padded, outs=(np.empty_like(s.adjoint),))
+    close(found, reference.smooth(s.adjoint, plain), tolerance(dtype))
+
+
+@pytest.mark.parametrize("sigma", [1.7, 40.0])
+def test_smooth_takes_lopsided_taps_and_short_axes(sigma):
+    src = np.random.default_rng(0).standard_normal((2, 3, 4, 2))
+    taps = [np.array([0.5, 0.3, -0.1]), gaussian_taps(sigma, 4, float), np.array([0.1, 0.2, 0.3, 0.15, 0.25])]
+    plain = [taps[0], taps[1][:2 * int(taps[1][-1]) + 1], taps[2]]
+    padded = [np.concatenate([taps[0], [0, 1]]), taps[1], np.concatenate([taps[2], [0, 0, 0, 2]])]
+    out = np.empty_like(src)
+    filters.smooth(0, 3, 0, src, *padded, out)
+    close(out, reference.smooth(src, plain), 1e-12)
+
+
+@DTYPES
+@pytest.mark.parametrize("inner", [1, 7, 1700])
+@pytest.mark.parametrize("taps", [1, 2, 5])
+def test_band_and_its_adjoint(dtype, inner, taps):
+    rng = np.random.default_rng(taps)
+    n, m, outer = 31, 45, 1500 if inner == 1 else 3
+    operator = band(rng.standard_normal((m, taps)), rng.integers(-3, n + 2, m), n)
+    starts, weights = operator.starts, operator.weights.astype(dtype)
+    assert starts.min() == 0 and (starts + weights.shape[1]).max() == n, "the band must reach both ends"
+    x = rng.standard_normal((outer, n, inner)).astype(dtype)
+    y = rng.standard_normal((outer, m, inner)).astype(dtype)
+    block = 512
+    work = outer * -(-inner // block)
+    applied, = run(filters.band, work, x, starts, weights, block, outs=(np.empty_like(y),), slab=2)
+    back, = run(filters.band_adjoint, work, y, starts, weights, block, outs=(np.empty_like(x),), slab=2)
+    close(applied, reference.band(x, starts, weights), tolerance(dtype))
+    close(back, reference.band_adjoint(y, starts, weights, n), tolerance(dtype))
+    left, right = reference.dot(applied, y), reference.dot(x, back)
+    lengths = np.sqrt(reference.dot(applied, applied) * reference.dot(y, y))
+    assert abs(left - right) <= tolerance(dtype) * lengths
+
+
+# -- pointwise -----------------------------------------------------------------------------------------------
+
+@DTYPES
+@DIMENSIONS
+def test_moments_and_combine(ndim, dtype):
+    s = Scene(ndim, dtype)
+    args = (s.fixed, s.warped, s.weight)
+    close(total(pointwise.moments, s.shape[0], 6, *args), reference.moments(*args), 1e-12)
+    found, = run(pointwise.combine, s.shape[0], *args, 0.7, -1.3, 0.2, outs=(np.empty_like(s.fixed),))
+    close(found, reference.combine(*args, 0.7, -1.3, 0.2), tolerance(dtype))
+
+
+@DTYPES
+def test_vector_operations(dtype):
+    a, b = np.random.default_rng(1).standard_normal((2, 3 * SMALL + 5)).astype(dtype)
+    found = total(pointwise.dot, a.size, 1, a, b, slab=1 << 12)
+    assert found[0] == pytest.approx(reference.dot(a, b), rel=1e-12)
+    out, = run(pointwise.add_scaled, a.size, a, 0.37, b, outs=(np.empty_like(a),), slab=1 << 12)
+    close(out, reference.add_scaled(a, 0.37, b), tolerance(dtype))
+    pointwise.add_scaled(0, a.size, 0, a, 0.37, b, a)
+    assert np.array_equal(a, out), "add_scaled must work in place"
+
+
+@DTYPES
+@DIMENSIONS
+def test_largest(ndim, dtype):
+    s = Scene(ndim, dtype)
+    s.field[:, -1, 3, 4] = 77
+    peaks = np.zeros((-(-s.shape[0] // 16), 1))
+    found, = run(pointwise.largest, s.shape[0], s.field, s.push, outs=(peaks,))
+    assert found.max() == pytest.approx(reference.largest(s.field, s.push), rel=tolerance(dtype))
+
+
+# -- metrics' kernels ----------------------------------------------------------------------------------------
+
+@DTYPES
+@DIMENSIONS
+@pytest.mark.parametrize("radii", [(1, 4, 2), (0, 1, 6), (3, 40, 2)])
+def test_local_correlation(ndim, dtype, radii):
+    s = Scene(ndim, dtype)
+    radii = (0, *radii[1:]) if ndim == 2 else radii
+    s.fixed[:, :9] = 0.25  # flat windows
+    args, shape, slab = (s.fixed, s.warped, s.weight), s.shape, 8
+    eps = dtype(1e-3)
+    outs = [np.empty(shape, dtype)] * 3 + [np.zeros((-(-shape[0] // slab), 2))]
+
+    def kernel(z0, z1, k, *rest):
+        rest[-1][k] = 0  # `run` fills outputs with NaN, sums begin at zero
+        local.correlation(z0, z1, k, *rest)
+
+    *parts, sums = run(kernel, shape[0], *args, *radii, eps, outs=outs, slab=slab)
+    *expected, expected_sums = reference.correlation(*args, radii, float(eps))
+    assert 0 < (expected[0] == 0).mean() < 0.5, "some samples have no weight, most have"
+    scale = 1 if dtype == np.float64 else 30
+    for found, wanted in zip(parts, expected):
+        close(found, wanted, tolerance(dtype, scale))
+    close(sums.sum(0), expected_sums, tolerance(dtype))
+    out, = run(local.correlation_adjoint, shape[0], *args, *radii, -0.01, *parts,
+               outs=(np.empty(shape, dtype),), slab=slab)
+    close(out, reference.correlation_adjoint(*args, radii, -0.01, *parts), tolerance(dtype))
+
+
+@DTYPES
+@DIMENSIONS
+def test_joint_histogram_and_its_adjoint(ndim, dtype):
+    s = Scene(ndim, dtype)
+    bins, slab = 20, 4
+    origin, scale = np.array([9.3, 8.2]), np.array([2.1, 2.6])  # some samples beyond either end
+    args = (s.fixed, s.warped, s.weight, origin, scale)
+    tables = np.zeros((-(-s.shape[0] // slab), bins, bins))
+
+    def kernel(z0, z1, k, *rest):
+        rest[-1][k] = 0
+        histogram.joint(z0, z1, k, *rest)
+
+    found, = run(kernel, s.shape[0], *args, outs=(tables,), slab=slab)
+    table = found.sum(0)
+    close(table, reference.joint(*args, bins), tolerance(dtype))
+    assert table.sum() == pytest.approx(s.weight.sum(dtype=float), rel=1e-6), "a window's weights sum to one"
+    xi = origin[1] + scale[1] * s.warped
+    assert (xi < 1).any() and (xi > bins - 2).any(), "the scene must reach beyond the table"
+    score = np.random.default_rng(2).standard_normal((bins, bins))
+    out, = run(histogram.joint_adjoint, s.shape[0], *args, score, outs=(np.empty(s.shape, dtype),), slab=slab)
+    close(out, reference.joint_adjoint(*args, score), tolerance(dtype))
+
+
+def test_joint_adjoint_is_the_derivative_of_the_histogram():
+    rng = np.random.default_rng(3)
+    fixed, warped, step = rng.standard_normal((3, 1, 4, 5))
+    weight, origin, scale = np.full((1, 4, 5), 0.7), np.array([8.0, 8.5]), np.array([1.9, 1.4])
+    score = rng.standard_normal((18, 18))
+    h = 1e-5
+    up, down = (np.sum(score * reference.joint(fixed, warped + e * step, weight, origin, scale, 18))
+                for e in (h, -h))
+    slope = np.sum(step * reference.joint_adjoint(fixed, warped, weight, origin, scale, score))
+    assert (up - down) / (2 * h) == pytest.approx(slope, rel=1e-7)

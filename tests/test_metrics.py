@@ -1,0 +1,231 @@
+"""Metrics: the contract over the dictionary, and what each promises beyond it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from classreg import check
+from classreg.backend import SMALL, Workspace
+from classreg.errors import OptionError
+from classreg.grid import Grid
+from classreg.image import Image
+from classreg.kernels import reference
+from classreg.mapping import Mapping
+from classreg.metrics import LNCC, METRICS, NCC, SSD, MutualInformation
+from classreg.objective import Objective
+from classreg.pyramid import normalised
+from classreg.sampling import sample
+from classreg.transforms import Linear
+
+EVERY = pytest.mark.parametrize("name", METRICS)
+DIMENSIONS = pytest.mark.parametrize("ndim", [2, 3])
+
+
+def prepared(metric, fixed, moving, grid):
+    metric.prepare(fixed, moving, grid)
+    return metric
+
+
+def large_arrays(ndim, dtype, channels=1):
+    """Fixed, warped and weight above the size from which kernels run on the pool."""
+    shape = (1, 210, 190) if ndim == 2 else (50, 27, 29)
+    assert np.prod(shape) > SMALL
+    grid = Grid.from_spacing(shape[-ndim:], spacing=(2.0, 1.0, 1.5)[-ndim:])
+    points = grid.points().reshape(*shape, ndim)
+    rng = np.random.default_rng(7)
+    fixed = np.stack([np.sin(points[..., 0] / (4 + c)) + np.cos(points.sum(-1) / 7) for c in range(channels)])
+    warped = np.sin(fixed + 0.3)
+    warped += rng.standard_normal(fixed.shape) * (0.2 + 0.3 * np.arange(channels).reshape(-1, 1, 1, 1))
+    return fixed.astype(dtype), warped.astype(dtype), rng.uniform(0, 1, shape).astype(dtype), grid
+
+
+@EVERY
+def test_contract(name):
+    check.metric(METRICS[name])
+
+
+@pytest.mark.parametrize("wrong, message", [
+    (lambda v, a: (v, 1.001 * a), "gives a slope"),
+    (lambda v, a: (v, a + 1e-4), "adjoint where the weight is zero|gives a slope"),
+    (lambda v, a: (-v, -a), "for identical images"),
+    (lambda v, a: (v, a[:1]), "the adjoint must be"),
+    (lambda v, a: (np.nan, a), "finite number"),
+])
+def test_the_contract_check_refuses_a_broken_metric(wrong, message):
+    class Broken(SSD):
+        def __call__(self, warped, weight):
+            return wrong(*super().__call__(warped, weight))
+
+    with pytest.raises(AssertionError, match=message):
+        check.metric(Broken)
+
+
+def test_the_contract_check_refuses_what_only_a_larger_step_shows():
+    """Right at a tiny step and wrong at a real one, as with an image that is zero beyond its border."""
+    class Jumping(SSD):
+        def __call__(self, warped, weight):
+            value, adjoint = super().__call__(warped, weight)
+            self.first = getattr(self, "first", warped)
+            return value + float(np.sum(np.round(warped - self.first, 2))), adjoint
+
+    with pytest.raises(AssertionError, match="differences at step 0.01"):
+        check.metric(Jumping)
+
+
+@EVERY
+@DIMENSIONS
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_same_bits_for_any_number_of_threads(name, ndim, dtype):
+    fixed, warped, weight, grid = large_arrays(ndim, dtype, channels=2)
+    found = set()
+    for threads in (1, 2, 3, 7):
+        with Workspace(threads):
+            value, adjoint = prepared(METRICS[name](), fixed, warped, grid)(warped, weight)
+            found.add((value, adjoint.tobytes()))
+    assert len(found) == 1
+
+
+@EVERY
+@DIMENSIONS
+@pytest.mark.parametrize("scale, offset", [(37.0, -1200.0), (1e-3, 0.02)])
+def test_blind_to_scale_and_offset_after_normalisation(name, ndim, scale, offset):
+    fixed, moving = check.scene(ndim)
+    values = []
+    for image in (moving, moving.with_array(scale * moving.array + offset)):
+        f, m = normalised(fixed), normalised(image)
+        warped, weight, _ = sample(m, Mapping(np.eye(ndim + 1)), f.grid)
+        values.append(prepared(METRICS[name](), f.data, m.data, f.grid)(warped, weight)[0])
+    assert values[1] == pytest.approx(values[0], abs=2e-5)
+
+
+@EVERY
+@DIMENSIONS
+def test_channels_are_averaged(name, ndim):
+    fixed, warped, weight, grid = large_arrays(ndim, np.float64, channels=2)
+    both = prepared(METRICS[name](), fixed, warped, grid)(warped, weight)[0]
+    one = [prepared(METRICS[name](), f[None], m[None], grid)(m[None], weight)[0]
+           for f, m in zip(fixed, warped)]
+    assert abs(one[0] - one[1]) > 1e-3
+    assert both == pytest.approx(np.mean(one), rel=1e-12)
+
+
+@EVERY
+def test_weightless_samples_do_not_count(name):
+    fixed, warped, weight, grid = large_arrays(3, np.float64)
+    weight[:, :9] = 0
+    first = prepared(METRICS[name](), fixed, warped, grid)(warped, weight)[0]
+    changed = warped.copy()
+    changed[:, :, :9] = warped.min() + np.random.default_rng(1).uniform(0, 1, changed[:, :, :9].shape)
+    metric = prepared(METRICS[name](), fixed, warped, grid)
+    assert metric(changed, weight)[0] == pytest.approx(first, rel=1e-12)
+
+
+@EVERY
+def test_doubled_weight_changes_nothing(name):
+    fixed, warped, weight, grid = large_arrays(3, np.float64)
+    weight = np.maximum(weight, 0.6)  # lncc asks for half a sample per window
+    metric = prepared(METRICS[name](), fixed, warped, grid)
+    assert metric(warped, weight)[0] == pytest.approx(metric(warped, 2 * weight)[0], rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["lncc", "mi"])
+def test_blind_to_the_sign_of_contrast(name):
+    fixed, warped, weight, grid = large_arrays(3, np.float64)
+    values = [prepared(METRICS[name](), fixed, m, grid)(m, weight)[0] for m in (warped, -warped)]
+    assert values[1] == pytest.approx(values[0], rel=1e-9)
+
+
+# -- values by their definitions -----------------------------------------------------------------------------
+
+def test_ssd_and_ncc_by_their_definitions():
+    fixed, warped, weight, grid = large_arrays(3, np.float64)
+    w, f, m = weight / weight.sum(), fixed[0], warped[0]
+    ssd = prepared(SSD(), fixed, warped, grid)(warped, weight)[0]
+    assert ssd == pytest.approx(0.5 * np.sum(w * (f - m) ** 2), rel=1e-10)
+    f, m = f - np.sum(w * f), m - np.sum(w * m)
+    rho = np.sum(w * f * m) / np.sqrt(np.sum(w * f * f) * np.sum(w * m * m))
+    assert prepared(NCC(), fixed, warped, grid)(warped, weight)[0] == pytest.approx(1 - rho, rel=1e-10)
+
+
+def test_lncc_by_its_definition_with_a_window_in_mm():
+    fixed, warped, weight, grid = large_arrays(3, np.float64)
+    value = prepared(LNCC(radius=3, flat=2e-3), fixed, warped, grid)(warped, weight)[0]
+    radii = [round(3 * 1.0 / 2.0), 3, 2]  # 3 mm along spacings 2, 1 and 1.5 mm
+    *_, (total, count) = reference.correlation(fixed[0], warped[0], weight, radii, 2e-3)
+    assert value == pytest.approx(1 - total / count, rel=1e-9)
+
+
+def test_mutual_information_of_a_known_table():
+    """Two fair coins: independent ones share nothing, equal ones log 2, but for the window's width."""
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(0, 2, (2, 1, 1, 200, 200)).astype(float)
+    grid = Grid((1, 200, 200), np.eye(4)[[2, 1, 0, 3]])
+    weight = np.ones((1, 200, 200))
+    equal = prepared(MutualInformation(), a, a, grid)(a.copy(), weight)[0]
+    independent = prepared(MutualInformation(), a, b, grid)(b.copy(), weight)[0]
+    assert equal == pytest.approx(-np.log(2), abs=1e-3)
+    assert independent == pytest.approx(0, abs=1e-3)
+
+
+# -- curvature -----------------------------------------------------------------------------------------------
+
+def jacobian(objective, theta):
+    """d warped / d theta, (p, C, z, y, x), by differences far below a cell of the linear interpolant."""
+    h, columns = 1e-7, []
+    for e in np.eye(len(objective(theta).gradient)):
+        pair = []
+        for sign in (h, -h):
+            phi, _ = objective.transform.forward(objective.transform.retract(theta, sign * e), objective.at)
+            pair.append(sample(objective.moving, phi, objective.at)[0].copy())
+        columns.append((pair[0] - pair[1]) / (2 * h))
+    return np.stack(columns)
+
+
+def gauss_newton(metric, ndim, channels, masked):
+    fixed, moving = check.scene(ndim, channels)
+    if masked:
+        weight = np.random.default_rng(0).uniform(0, 1, fixed.grid.shape)
+        fixed = Image(fixed.array, fixed.grid, weight / weight.max())
+    model = Linear(fixed.grid, "affine")
+    objective = Objective(fixed, moving, model, metric)
+    theta = model.retract(model.identity(), np.full(len(model.tangent(model.identity())), 0.137))
+    gradient, h = objective(theta).normal
+    warped, weight, _ = sample(moving, model.forward(theta, fixed.grid)[0], fixed.grid)
+    if fixed.weight is not None:
+        weight = weight * fixed.weight3
+    assert gradient == pytest.approx(objective(theta).gradient, rel=1e-9)
+    return jacobian(objective, theta), h, warped, weight
+
+
+@DIMENSIONS
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("masked", [False, True])
+def test_ssd_curvature_is_the_exact_hessian_in_the_warped_values(ndim, channels, masked):
+    j, h, _, weight = gauss_newton(SSD(), ndim, channels, masked)
+    expected = np.einsum("pczyx,zyx,qczyx->pq", j, weight, j) / (weight.sum() * channels)
+    assert np.abs(h - expected).max() < 1e-5 * np.abs(expected).max()
+
+
+@DIMENSIONS
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("masked", [False, True])
+def test_ncc_curvature_is_that_of_the_distance_of_unit_vectors(ndim, channels, masked):
+    """J^T J for the images m / |m| of weighted mean zero, by brute force, channel by channel."""
+    j, h, warped, weight = gauss_newton(NCC(), ndim, channels, masked)
+    unit = []
+    for c, m in enumerate(warped):
+        def centred(a):
+            return a - np.sum(weight * a, axis=(-3, -2, -1), keepdims=True) / weight.sum()
+        m, d = centred(m), centred(j[:, c])
+        norm = np.sqrt(np.sum(weight * m * m))
+        along = np.sum(weight * m * d, axis=(1, 2, 3)) / norm**2
+        unit.append((d - along[:, None, None, None] * m) / norm)
+    expected = sum(np.einsum("pzyx,zyx,qzyx->pq", u, weight, u) for u in unit) / channels
+    assert np.linalg.eigvalsh(h).min() > -1e-9 * np.linalg.eigvalsh(h).max(), "must be positive semi-definite"
+    assert np.abs(h - expected).max() < 1e-5 * np.abs(expected).max()
+
+
+def test_options_outside_their_range():
+    with pytest.raises(OptionError, match="at least 4 bins are needed, got 2"):
+        MutualInformation(bins=2)

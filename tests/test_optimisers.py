@@ -1,0 +1,249 @@
+"""Optimisers: the contract over the dictionary, small problems with known minima, what they need; and whole
+registrations, which give the same bits for any number of threads.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import classreg
+from classreg import check
+from classreg.backend import SMALL
+from classreg.engine import Control, check_needs, run
+from classreg.errors import OptionError
+from classreg.grid import Grid
+from classreg.image import Image
+from classreg.mapping import Mapping
+from classreg.metrics import LNCC, METRICS, NCC, SSD, MutualInformation
+from classreg.models import MODELS
+from classreg.objective import Objective
+from classreg.optimisers import LBFGS, OPTIMISERS, Adam, GaussNewton, Greedy
+from classreg.regularisers import Bending, Diffusion, Gaussian
+from classreg.sampling import sample
+from classreg.schedule import Level
+from classreg.transforms import BSpline, Dense, Linear, Velocity
+
+DIMENSIONS = pytest.mark.parametrize("ndim", [2, 3])
+
+
+def smoothers(field):
+    return [Gaussian(1.5, "update"), Gaussian(0.5, field)]
+
+
+def solve(fixed, moving, model, metric, regularisers, optimiser, count, control=None, factors=(1,), **more):
+    """The engine from the identity on; theta and how it ended."""
+    levels = tuple(Level(f, count) for f in factors)
+    return run("test", fixed, moving, model, metric, regularisers, optimiser, levels, model.identity(),
+               control or Control(), **more)
+
+
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_contract(name):
+    check.optimiser(OPTIMISERS[name])
+
+
+@pytest.mark.parametrize("broken, message", [
+    (dict(step=lambda self, objective, theta, state: theta), "mm from the minimum"),
+    (dict(step=lambda self, objective, theta, state: theta + 0.3), "state.value is not that of theta"),
+    (dict(needs=frozenset({"luck"})), "needs is"),
+])
+def test_the_contract_check_refuses_a_broken_optimiser(broken, message):
+    with pytest.raises(AssertionError, match=message):
+        check.optimiser(type("Broken", (LBFGS,), broken))
+
+
+def test_the_contract_check_refuses_an_optimiser_that_forgets_its_best():
+    class Forgetful(Adam):
+        def step(self, objective, theta, state):
+            theta = super().step(objective, theta, state)
+            state.best, state.best_value = theta, state.value
+            return theta
+
+    with pytest.raises(AssertionError, match="the best value is .*; seen were"):
+        check.optimiser(Forgetful)
+
+
+# -- known minima --------------------------------------------------------------------------------------------
+
+def known(ndim, kind, seed=0):
+    """A member of a linear model some mm from the identity, and two images of which it is the minimum."""
+    _, moving = check.scene(ndim)
+    grid = check.scene(ndim)[0].grid
+    model = Linear(grid, kind)
+    count = len(model.tangent(model.identity()))
+    rng = np.random.default_rng(seed)
+    truth = model.retract(model.identity(), rng.choice([-1, 1], count) * rng.uniform(0.5, 0.9, count))
+    array = sample(moving, model.forward(truth, grid)[0], grid)[0].reshape(grid.shape).copy()
+    return model, truth, Image(array, grid), moving
+
+
+def distance(model, theta, truth):
+    """Largest distance in mm of two transforms over the grid."""
+    points = model.grid.points().reshape(-1, model.grid.ndim)
+    a, b = (model.forward(t, model.grid)[0].apply(points) for t in (theta, truth))
+    return np.linalg.norm(a - b, axis=1).max()
+
+
+@DIMENSIONS
+@pytest.mark.parametrize("kind", ["translation", "rigid", "similarity", "affine"])
+@pytest.mark.parametrize("optimiser, metric", [
+    (GaussNewton, SSD), (GaussNewton, NCC),
+    (LBFGS, SSD), (LBFGS, NCC), (LBFGS, LNCC), (LBFGS, MutualInformation)])
+def test_linear_models_find_the_known_transform(optimiser, metric, kind, ndim):
+    model, truth, fixed, moving = known(ndim, kind)
+    assert distance(model, model.identity(), truth) > 0.7
+    optimiser = optimiser(tolerance=1e-4)
+    theta, ending = solve(fixed, moving, model, metric(), [], optimiser, 60, tolerance=1e-9)
+    allowed = 0.25 if metric is MutualInformation else 0.05  # few samples for a histogram
+    assert distance(model, theta, truth) < allowed, ending
+
+
+@DIMENSIONS
+@pytest.mark.parametrize("kind", ["rigid", "affine"])
+def test_gauss_newton_converges_in_a_few_steps(kind, ndim):
+    model, truth, fixed, moving = known(ndim, kind)
+    control = Control()
+    theta, _ = solve(fixed, moving, model, NCC(), [], GaussNewton(), 60, control)
+    assert distance(model, theta, truth) < 0.05 and len(control.history) <= 8
+
+
+#: every deformable model with an optimiser that serves it
+DEFORMABLE = {
+    "bspline": lambda g: (BSpline(g, 5.0, np.eye(g.ndim + 1)), LBFGS(), [Bending(1.0)]),
+    "bspline-adam": lambda g: (BSpline(g, 5.0, np.eye(g.ndim + 1)), Adam(0.25, decay=100), [Bending(1.0)]),
+    "dense": lambda g: (Dense(g, np.eye(g.ndim + 1)), Adam(0.25, decay=100), [Diffusion(0.01)]),
+    "dense-lbfgs": lambda g: (Dense(g, np.eye(g.ndim + 1)), LBFGS(), [Diffusion(0.01)]),
+    "dense-greedy": lambda g: (Dense(g, np.eye(g.ndim + 1)), Greedy(), smoothers("displacement")),
+    "greedy": lambda g: (Dense(g, np.eye(g.ndim + 1), compositive=True), Greedy(), smoothers("displacement")),
+    "velocity": lambda g: (Velocity(g, np.eye(g.ndim + 1)), Greedy(), smoothers("velocity")),
+}
+
+
+@DIMENSIONS
+@pytest.mark.parametrize("name", DEFORMABLE)
+@pytest.mark.parametrize("metric", [SSD, LNCC])
+def test_deformable_models_approach_the_known_shift(name, metric, ndim):
+    """The points of the scene move by SHIFT; the value falls, and the best theta is returned, in float32."""
+    fixed, moving = check.scene(ndim, dtype=np.float32)
+    model, optimiser, regularisers = DEFORMABLE[name](fixed.grid)
+    control = Control()
+    theta, _ = solve(fixed, moving, model, metric(), regularisers, optimiser, 40, control, factors=(2, 1))
+    assert theta.dtype == np.float32
+    field = model.forward(theta, fixed.grid)[0].total_displacement(fixed.grid)
+    error = np.linalg.norm(np.moveaxis(field, 0, -1) - check.SHIFT[:ndim], axis=-1)
+    assert np.median(error) < 0.5 * np.linalg.norm(check.SHIFT[:ndim]), "grey values tell half of it and more"
+    last = [r for r in control.history if r.level == 2]
+    best = Objective(fixed, moving, model, metric(), regularisers)(theta).value
+    assert best == pytest.approx(min(r.value for r in last), rel=1e-5), "the best iterate, unspoiled"
+    assert best < 0.5 * Objective(fixed, moving, model, metric(), regularisers)(0 * theta).value
+
+
+@pytest.mark.parametrize("name", DEFORMABLE)
+def test_never_worse_than_a_perfect_start(name):
+    fixed, _ = check.scene(3, dtype=np.float32)
+    model, optimiser, regularisers = DEFORMABLE[name](fixed.grid)
+    control = Control()
+    theta, _ = solve(fixed, fixed, model, SSD(), regularisers, optimiser, 8, control)
+    assert control.history[0].value == pytest.approx(0, abs=1e-6)
+    assert Objective(fixed, fixed, model, SSD(), regularisers)(theta).value <= control.history[0].value + 1e-9
+
+
+@pytest.mark.parametrize("name", [n for n in OPTIMISERS if "smooth" not in OPTIMISERS[n].needs])
+def test_no_gradient_is_an_ending_not_an_error(name):
+    """A constant image gives no force: the run ends where it began and says so."""
+    fixed, moving = check.scene(3)
+    flat = moving.with_array(np.full_like(moving.array, 0.5))
+    model = Linear(fixed.grid, "translation")
+    theta, ending = solve(fixed, flat, model, SSD(), [], OPTIMISERS[name](), 20)
+    assert np.array_equal(theta, model.identity()) and ending
+
+
+@pytest.mark.parametrize("level", [1, 2])
+def test_an_interrupt_leaves_a_usable_transform(level):
+    """Ctrl-C before a level's first evaluation: what came before is returned, on the grid that the model is at."""
+    class Interrupted(SSD):
+        prepared = 0
+
+        def prepare(self, fixed, moving, grid):
+            super().prepare(fixed, moving, grid)
+            self.prepared += 1
+            if self.prepared == level:
+                raise KeyboardInterrupt
+
+    fixed, moving = check.scene(3, dtype=np.float32)
+    model = Dense(fixed.grid, np.eye(4))
+    theta, ending = solve(fixed, moving, model, Interrupted(), [Diffusion()], Adam(), 2, factors=(2, 1))
+    assert ending == "interrupted"
+    assert np.isfinite(model.forward(theta, fixed.grid)[0].total_displacement(fixed.grid)).all()
+
+
+# -- declared needs ------------------------------------------------------------------------------------------
+
+GRID = check.scene(3)[0].grid
+LINEAR, SPLINE, FIELD = Linear(GRID, "affine"), BSpline(GRID, 5.0, np.eye(4)), Dense(GRID, np.eye(4))
+COMPOSITIVE, VELOCITY = Dense(GRID, np.eye(4), compositive=True), Velocity(GRID, np.eye(4))
+
+
+@pytest.mark.parametrize("optimiser, transform, metric, regularisers, message", [
+    (GaussNewton(), LINEAR, LNCC(), [], "a metric with a curvature, which LNCC has not; use lbfgs, or ssd"),
+    (GaussNewton(), SPLINE, SSD(), [], "linear models; BSpline has too many: use lbfgs"),
+    (Greedy(), SPLINE, SSD(), smoothers("displacement"), "moves dense fields; BSpline is none: use lbfgs"),
+    (Greedy(), LINEAR, SSD(), smoothers("displacement"), "moves dense fields; Linear is none: use lbfgs"),
+    (Greedy(), FIELD, SSD(), [], "smooths the update: add gaussian with acts_on='update'"),
+    (Greedy(), FIELD, SSD(), [Gaussian(1.0, "update")], "add gaussian with acts_on='displacement'"),
+    (Greedy(), VELOCITY, SSD(), smoothers("displacement"), "add gaussian with acts_on='velocity'"),
+    (LBFGS(), COMPOSITIVE, SSD(), [], "adds steps, but Dense composes them: use the greedy optimiser"),
+    (Adam(), VELOCITY, SSD(), [], "adds steps, but Velocity composes them: use the greedy"),
+    (LBFGS(), LINEAR, SSD(), [Bending()], "Bending.*Linear"),
+])
+def test_needs_are_checked_before_the_first_iteration(optimiser, transform, metric, regularisers, message):
+    fixed, moving = check.scene(3)
+    control = Control()
+    with pytest.raises(OptionError, match=message):
+        solve(fixed, moving, transform, metric, regularisers, optimiser, 2, control)
+    assert control.history == []
+
+
+@pytest.mark.parametrize("name", DEFORMABLE)
+def test_good_pairings_pass(name):
+    model, optimiser, regularisers = DEFORMABLE[name](GRID)
+    check_needs(optimiser, model, SSD(), regularisers)
+
+
+# -- the whole engine, bit by bit ----------------------------------------------------------------------------
+
+#: a metric per model, so that every kernel takes part
+METRIC_OF = {"translation": "ssd", "rigid": "mi", "similarity": "ncc", "affine": "lncc",
+             "bspline": "lncc", "dense": "mi", "greedy": "lncc", "svf": "ncc"}
+
+
+def large_pair():
+    """Above the size from which kernels run on the pool."""
+    fixed, moving = check.scene(3, dtype=np.float32)
+    grid = Grid((36, 35, 37), fixed.grid.affine @ np.diag([0.33, 0.5, 0.4, 1.0]))
+    assert grid.size > SMALL
+    warped, _, _ = sample(fixed, Mapping(np.eye(4)), grid, 3)
+    return Image(warped[0].copy(), grid), moving
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_registration_gives_the_same_bits_for_any_number_of_threads(model):
+    fixed, moving = large_pair()
+    start = np.eye(4)
+    start[:3, 3] = 0.5 * check.SHIFT
+    found = set()
+    for threads in (1, 3):
+        result = classreg.register(fixed, moving, model=model, metric=METRIC_OF.get(model, "ncc"), init=start,
+                                   levels=(1.5, 1), iterations=(2, 3), threads=threads)
+        assert [r.iteration for r in result.history if r.level == 2][:2] == [0, 1], "iterations were made"
+        found.add((result.transform.theta.tobytes(), tuple((r.value, r.step) for r in result.history)))
+    assert len(found) == 1
+    assert set(METRIC_OF.values()) == set(METRICS), "every metric takes part"
+
+
+def test_the_whole_way_from_initialisation_gives_the_same_bits():
+    fixed, moving = large_pair()
+    found = [classreg.register(fixed, moving, model="affine", iterations=2, threads=t) for t in (1, 3)]
+    assert found[0].transform.theta.tobytes() == found[1].transform.theta.tobytes()
+    assert [r.value for r in found[0].history] == [r.value for r in found[1].history]
