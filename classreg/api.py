@@ -82,7 +82,7 @@ def register(fixed, moving, *, model: str = "bspline", metric: str | dict = "aut
     InputError, GeometryError, FileError, OptionError
         Before the first iteration, with what to do.
     ConvergenceError
-        If the objective becomes NaN on the way.
+        If the objective is not finite at the start of a level.
 
     Examples
     --------

@@ -81,7 +81,8 @@ def run(name: str, fixed: Image, moving: Image, transform, metric, regularisers,
     OptionError
         If the optimiser needs what the other parts do not offer.
     ConvergenceError
-        If the value becomes NaN; names level, iteration and term.
+        If the value is not finite at the start of a level; names level, iteration and term. Later on, the run stops
+        with that sentence as its status and the best theta so far.
     """
     check_needs(optimiser, transform, metric, regularisers)
     ending = "no level to run"
@@ -89,6 +90,7 @@ def run(name: str, fixed: Image, moving: Image, transform, metric, regularisers,
         resolution = level.resolution(fixed.grid)
         f, m = (metric.describe(shrink(image, resolution)) for image in (fixed, moving))
         theta = transform.refine(theta, f.grid)
+        state = None
         try:
             objective = Objective(f, m, transform, metric, regularisers, order=order)
             state = optimiser.init(objective, theta)
@@ -97,7 +99,11 @@ def run(name: str, fixed: Image, moving: Image, transform, metric, regularisers,
                 if iteration:
                     theta = optimiser.step(objective, theta, state)
                     values.append(state.value)
-                _check_finite(name, number, iteration, state)
+                if not np.isfinite(state.value):
+                    control.stopped = _not_finite(name, number, iteration, state)
+                    if iteration == 0:
+                        raise ConvergenceError(control.stopped)
+                    break
                 control.note(Record(name, number, len(levels), iteration, level.iterations, state.value,
                                     dict(state.terms), state.step, time.perf_counter() - control.start))
                 if control.stopped or state.done:
@@ -106,6 +112,8 @@ def run(name: str, fixed: Image, moving: Image, transform, metric, regularisers,
                     state.done = f"the value falls by less than {tolerance:g} per iteration"
         except KeyboardInterrupt:
             control.stopped = "interrupted"
+        if state is None:  # interrupted before the first evaluation
+            return theta, control.stopped
         ending = control.stopped or state.done or f"all {level.iterations} iterations used"
         theta = state.best
         log.debug("%s level %d/%d: %s", name, number, len(levels), ending)
@@ -118,9 +126,16 @@ def check_needs(optimiser, transform, metric, regularisers) -> None:
     """Raise OptionError if an optimiser is paired with parts that cannot serve it."""
     kind = type(optimiser).__name__
     for r in regularisers:
+        what = type(r).__name__
         if callable(r) and not hasattr(transform, "grams"):
-            raise OptionError(f"{type(r).__name__} is an energy of a deformation; {type(transform).__name__} has none: "
+            raise OptionError(f"{what} is an energy of a deformation; {type(transform).__name__} has none: "
                               "leave the regulariser out")
+        if callable(r) and getattr(transform, "compositive", False):
+            raise OptionError(f"{what} is an energy of an added displacement; {type(transform).__name__} composes its "
+                              "steps: use gaussian")
+        if not callable(r) and "smooth" not in optimiser.needs:
+            raise OptionError(f"{what} only smooths, which {kind} never does: use diffusion or bending, or the greedy "
+                              "optimiser")
     if "curvature" in optimiser.needs:
         if not hasattr(metric, "curvature"):
             raise OptionError(f"{kind} needs a metric with a curvature, which {type(metric).__name__} has not; "
@@ -139,9 +154,9 @@ def check_needs(optimiser, transform, metric, regularisers) -> None:
         raise OptionError(f"{kind} adds steps, but {type(transform).__name__} composes them: use the greedy optimiser")
 
 
-def _check_finite(name, level, iteration, state):
-    if np.isfinite(state.value):
-        return
-    bad = [k for k, v in state.terms.items() if not np.isfinite(v)] or ["the overlap of the images"]
-    raise ConvergenceError(f"{name}, level {level}, iteration {iteration}: {', '.join(bad)} is not finite "
-                           f"({state.terms}); check the images for extreme values, or start closer with init=")
+def _not_finite(name, level, iteration, state) -> str:
+    bad = [k for k, v in state.terms.items() if not np.isfinite(v)]
+    if not bad:
+        return f"{name}, level {level}, iteration {iteration}: the images hardly overlap; start closer with init="
+    return (f"{name}, level {level}, iteration {iteration}: {', '.join(bad)} is not finite ({state.terms}); check the "
+            "images for extreme values, or start closer with init=")

@@ -100,19 +100,19 @@ class Mapping:
                         no_field(d, out.dtype), out, np.empty(grid.shape3, out.dtype))
         return out.reshape((d, *grid.shape))
 
-    def compose(self, inner: Mapping) -> Mapping:
-        """self after inner: x -> self(inner(x)), sampled on inner's grid.
+    def compose(self, inner: Mapping, grid: Grid | None = None) -> Mapping:
+        """self after inner: x -> self(inner(x)), sampled on `grid`, by default inner's.
 
-        A linear inner mapping carries self's grid and field along exactly: A1 (A2 x + u(A2 x)).
+        Without either, a linear inner mapping carries self's grid and field along exactly: A1 (A2 x + u(A2 x)).
         """
         matrix, d = self.matrix @ inner.matrix, self.ndim
-        if inner.field is None:
-            if self.field is None:
-                return Mapping(matrix)
+        if inner.field is None and self.field is None:
+            return Mapping(matrix)
+        grid = inner.grid if grid is None else grid
+        if grid is None:
             back = np.linalg.inv(inner.matrix)
             field = np.einsum("ij,j...->i...", back[:d, :d], self.field).astype(self.field.dtype)
             return Mapping(matrix, field, Grid(self.grid.shape, back @ self.grid.affine))
-        grid = inner.grid
         points = grid.points().reshape(-1, d)
         total = self.apply(inner.apply(points))
         back = np.linalg.inv(matrix)
@@ -123,8 +123,8 @@ class Mapping:
         """psi with phi(psi(y)) = y on `grid` (of the moving side), and the residual |phi(psi(y)) - y| in mm.
 
         With x = A^-1 y + e the equation is e = -u(x); it is iterated with a step per voxel that is halved where the
-        residual grows, which converges wherever phi does not fold. Where the residual stays large (outside the image
-        of phi, or in a fold) the inverse does not hold.
+        residual grows or turns back, as it does where phi expands. Where the residual stays large (outside the image
+        of phi, in a fold, or next to one) the inverse does not hold.
         """
         back = np.linalg.inv(self.matrix)
         if self.field is None:
@@ -137,6 +137,7 @@ class Mapping:
         e = np.zeros((d, *grid.shape3), np.float32)
         value, weight = np.empty_like(e), np.empty(grid.shape3, np.float32)
         pace, last = np.ones(grid.shape3, np.float32), np.full(grid.shape3, np.inf, np.float32)
+        before = np.zeros_like(e)
         ws = workspace()
         for _ in range(iterations):
             ws.run(kernels.warp, e.shape[1], field, to_index, step_to_index, e, value, weight)
@@ -144,8 +145,9 @@ class Mapping:
             size = np.sqrt((value**2).sum(0))
             if size.max() < tolerance / 4:
                 break
-            pace[size > last] *= 0.5
+            pace[(size > last) | ((value * before).sum(0) < -0.5 * size**2)] *= 0.5
             last = size
+            before[...] = value
             e -= pace * value
         ws.run(kernels.warp, e.shape[1], field, to_index, step_to_index, e, value, weight)
         forward = self.matrix[:d, :d].astype(np.float32)
@@ -165,13 +167,14 @@ def invert_points(matrix: np.ndarray, displacement, points, tolerance: float = 1
     if displacement is None:
         return start
     x, pace, last = start.copy(), np.ones(len(start)), np.full(len(start), np.inf)
+    before = np.zeros_like(x)
     for _ in range(iterations):
         r = start - displacement(x) - x
         size = np.linalg.norm(r, axis=1)
         if size.max() < tolerance:
             break
-        pace[size > last] *= 0.5
-        last = size
+        pace[(size > last) | ((r * before).sum(1) < -0.5 * size**2)] *= 0.5
+        last, before = size, r
         x += pace[:, None] * r
     x[np.linalg.norm(start - displacement(x) - x, axis=1) > 0.1] = np.nan
     return x

@@ -31,8 +31,6 @@ class MutualInformation(Metric):
         Histogram bins per image, at least 4.
     """
 
-    symmetric = True
-
     def __init__(self, bins: int = 32):
         if not bins >= 4:
             raise OptionError(f"mi: at least 4 bins are needed, got {bins}")
