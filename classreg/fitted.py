@@ -170,7 +170,8 @@ class FittedTransform:
             raise OptionError(f"cannot compose: the inner transform ends at {inner.to!r}, the outer begins at "
                               f"{self.frm!r}; rename the ends or take an inverse")
         mapping = self.mapping().compose(inner.mapping(), inner.transform.grid)
-        return FittedTransform.from_mapping(mapping, inner.grid, self.to_grid, model="composite", frm=inner.frm, to=self.to)
+        return FittedTransform.from_mapping(mapping, inner.grid, self.to_grid, model="composite", frm=inner.frm,
+                                            to=self.to)
 
     def jacobian_determinant(self) -> np.ndarray:
         """det D phi on the grid it was fitted on, (*grid.shape) float32; below 0 it folds."""
