@@ -32,6 +32,9 @@ from .result import Result
 
 log = logging.getLogger("classreg")
 
+#: overall correlation above which images are copies of each other: there ncc is exact, and mi sees interpolation
+COPIES = 0.999
+
 
 def register(fixed, moving, *, model: str = "bspline", metric: str | dict = "auto", init="auto", fixed_mask=None,
              moving_mask=None, levels: Sequence[float] | None = None, iterations: int | Sequence[int] | None = None,
@@ -236,10 +239,11 @@ def _plan(fixed, moving, matrix, model, metric, init, given, levels, iterations,
     notes = [note]
     linear, deformable = metric, metric
     if metric["name"] == "auto":
-        same, rho = modality(fixed, moving, matrix)
-        linear, deformable = ({"name": "ncc"}, {"name": "lncc"}) if same else ({"name": "mi"}, {"name": "mi"})
-        notes.append(f"metric: {linear['name']} for linear stages, {deformable['name']} for deformable ones: the "
-                     f"images look {'alike' if same else 'different'} (correlation {rho:.2f} in the common foreground)")
+        same, rho, overall = modality(fixed, moving, matrix)
+        linear, deformable = {"name": "ncc" if overall > COPIES else "mi"}, {"name": "lncc" if same else "mi"}
+        notes.append(f"metric: {linear['name']} for linear models, {deformable['name']} for deformable ones: the "
+                     f"images look {'alike' if same else 'different'} (correlation {rho:.2f} in the common foreground, "
+                     f"{overall:.3f} overall)")
     elif metric["name"] == "lncc":
         linear = {"name": "ncc"}
     factors = None if levels is None else [float(v) for v in levels]

@@ -106,6 +106,8 @@ def run(name: str, fixed: Image, moving: Image, transform, metric, regularisers,
                     break
                 control.note(Record(name, number, len(levels), iteration, level.iterations, state.value,
                                     dict(state.terms), state.step, time.perf_counter() - control.start))
+                if state.terms["metric"] <= metric.zero:
+                    state.done = "the images agree to rounding"
                 if control.stopped or state.done:
                     break
                 if flat(values, tolerance):

@@ -50,8 +50,9 @@ MODELS = (*LINEAR, *DEFORMABLE)
 #: what a metric can be minimised with for linear models, and its tolerance
 LINEAR_OPTIMISER = {"ssd": "gauss_newton", "ncc": "gauss_newton", "lncc": "lbfgs", "mi": "lbfgs"}
 
-#: linear stages that only prepare another one stop at this many samples
-ENOUGH = {"rigid": 1 << 16, "affine": 1 << 20}
+#: samples at which linear stages stop refining: a dozen parameters are known to hundredths of a voxel long before
+#: (a stage that only prepares the next needs less)
+ENOUGH = {"rigid": 1 << 16, "affine": 1 << 20, "last": 1 << 22}
 
 
 def check_model(model: str) -> str:
@@ -62,7 +63,7 @@ def check_model(model: str) -> str:
 
 
 def linear_stage(kind: str, grid: Grid, metric: dict, factors: Sequence[float] | None, iterations=None,
-                 rotation: str = "quaternion", samples: int | None = None) -> Stage:
+                 rotation: str = "quaternion", samples: int = ENOUGH["last"]) -> Stage:
     """The stage of a linear model."""
     factors = factors or default_factors(grid, most=4, samples=samples)
     levels = tuple(Level(f, n) for f, n in zip(factors, _iterations((50, 40, 30, 20), len(factors), iterations)))

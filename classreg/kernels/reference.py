@@ -178,19 +178,19 @@ def box(array, radii):
 
 
 def correlation(fixed, warped, weight, radii, eps):
-    """(first, second, third, [sum of w q, sum of w var(F) / B]) of the local correlation; see the kernel."""
+    """(first, second, third, [sum of w (1 - q), sum of w var(F) / B]) of the local correlation; see the kernel."""
     f, m, w = (a.astype(float) for a in (fixed, warped, weight))
     c, sf, sm, ff, mm, fm = (box(w * a, radii) for a in (np.ones_like(f), f, m, f * f, m * m, f * m))
     counts = (w > 0) & (c > 0.5)
     safe = np.where(counts, c, 1)
-    cov = fm - sf * sm / safe
+    cov = fm - sf * sm / safe + eps * safe
     var_f, var_m = np.maximum(ff - sf * sf / safe, 0), np.maximum(mm - sm * sm / safe, 0)
     b, c = var_f + eps * safe, var_m + eps * safe
     w = np.where(counts, w, 0)
     q = cov**2 / (b * c)
     first, second = 2 * w * cov / (b * c), -w * q / c
     third = (first * sf + 2 * second * sm) / safe
-    return first, second, third, np.array([np.sum(w * q), np.sum(w * var_f / b)])
+    return first, second, third, np.array([np.sum(w * (1 - q)), np.sum(w * var_f / b)])
 
 
 def correlation_adjoint(fixed, warped, weight, radii, scale, first, second, third):

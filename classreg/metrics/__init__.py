@@ -3,6 +3,7 @@
     describe(image)                   what is warped instead of the image (default: the image)
     prepare(fixed, moving, grid)      sees the data of a level, once; nothing of phi
     __call__(warped, weight)          (value, adjoint), adjoint = d value / d warped, (channels, z, y, x)
+    zero                              the value up to which images count as identical
     curvature(warped, weight)         for Gauss-Newton: (curvature, deflate), see `optimisers/gauss_newton.py`
 
 Arrays are (channels, z, y, x), weights (z, y, x). A metric knows nothing of positions. Adding one is a file and a line

@@ -19,6 +19,8 @@ class Metric:
     dense = False
     #: whether `pair` is there and the order of the two images does not matter
     symmetric = False
+    #: values up to here cannot be told from those of identical images: nothing is left to do
+    zero = -np.inf
 
     def describe(self, image: Image) -> Image:
         """What is warped instead of the image: the image itself."""

@@ -1,9 +1,10 @@
-"""Local normalised cross correlation, squared:  E = 1 - 1/n sum w A^2 / (B C) over windows.
+"""Local normalised cross correlation, squared:  E = 1/n sum w (1 - A^2 / (B C)) over windows.
 
-A = cov(F, M), B = var(F) + flat, C = var(M) + flat in a box window W around each voxel, weighted. `flat` lets windows
-without structure fade out, and n = sum w var(F) / B counts each by its structure in the fixed image, so an empty
-background neither helps nor hurts. Squared, it is blind to contrast sign. The gradient is exact (the force of every
-window that a voxel belongs to, not of its own alone): with a = 2 A / (B C), b = -A^2 / (B C^2),
+A = cov(F, M) + flat, B = var(F) + flat, C = var(M) + flat in a box window W around each voxel, weighted. With `flat` in
+all three, identical images have E = 0 and no force (Cauchy and Schwarz), two windows without structure agree, and noise
+below `flat` counts little. n = sum w var(F) / B is the structure of the fixed image, so an empty background does not
+dilute E. Squared, it is blind to contrast sign. The gradient is exact (the force of every window that a voxel belongs
+to, not of its own alone): with a = 2 A / (B C), b = -A^2 / (B C^2),
     dE/dM = -w/n [F W(a) - W(a mean F) + 2 (M W(b) - W(b mean M))].
 Source: Avants et al., Medical Image Analysis 2008, doi:10.1016/j.media.2007.06.004.
 
@@ -23,7 +24,7 @@ SLAB = 32
 
 
 class LNCC(Metric):
-    """One minus the mean squared local correlation, mean over channels.
+    """Mean misfit 1 - (squared local correlation), mean over channels.
 
     Parameters
     ----------
@@ -31,10 +32,11 @@ class LNCC(Metric):
         Half the window's side, in samples of the level's resolution; along coarser axes the window keeps its size in mm
         (but reaches at least one sample).
     flat : float
-        Variance added to that of every window (images have unit variance): windows well below it do not count.
+        Variance, of images with unit variance, below which structure in a window counts as noise.
     """
 
     dense = True
+    zero = 1e-5  # float32 window sums
 
     def __init__(self, radius: float = 4, flat: float = 1e-3):
         self.radius, self.flat = radius, flat
@@ -53,6 +55,6 @@ class LNCC(Metric):
         for f, m, out in zip(self.fixed, warped, adjoint):
             total, count = ws.total(local.correlation, len(f), 2, f, m, weight, *self.window, eps, *parts, slab=SLAB)
             count = max(count, 1e-12) * len(warped)
-            value += 1 / len(warped) - total / count
+            value += total / count
             ws.run(local.correlation_adjoint, len(f), f, m, weight, *self.window, -1 / count, *parts, out, slab=SLAB)
         return value, adjoint

@@ -19,6 +19,8 @@ from .base import Metric, adjoint_buffer, combine, moments
 class NCC(Metric):
     """One minus the correlation, mean over channels."""
 
+    zero = 1e-9
+
     def __call__(self, warped: np.ndarray, weight: np.ndarray):
         """Value and adjoint; a constant image has correlation 0 and no force."""
         value, adjoint, k = 0.0, adjoint_buffer(warped), len(warped)

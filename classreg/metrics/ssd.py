@@ -15,6 +15,8 @@ from .base import Metric, adjoint_buffer, combine, moments
 class SSD(Metric):
     """Mean of half the squared difference."""
 
+    zero = 1e-9
+
     def __call__(self, warped: np.ndarray, weight: np.ndarray):
         """Value and adjoint."""
         value, adjoint = 0.0, adjoint_buffer(warped)

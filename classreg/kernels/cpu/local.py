@@ -14,9 +14,9 @@ from . import kernel
 def correlation(z0, z1, slab, fixed, warped, weight, rz, ry, rx, eps, first, second, third, sums):
     """Local squared correlation and the three arrays whose box sums make its gradient.
 
-    With window sums c, A = cov(F, M), B = var(F) + eps, C = var(M) + eps (times c), and q = A^2 / (B C):
+    With window sums c, A = cov(F, M) + eps, B = var(F) + eps, C = var(M) + eps (times c), and q = A^2 / (B C):
     first = 2 w A / (B C), second = -w q / C, third = first * mean F + 2 second * mean M.
-    sums[slab] += (sum of w q, sum of w var(F) / B): a window counts by how far it stands out of the noise in F.
+    sums[slab] += (sum of w (1 - q), sum of w var(F) / B): the misfit, and how much of the fixed image has structure.
     """
     D, H, W = fixed.shape
     T = fixed.dtype.type
@@ -79,15 +79,15 @@ def correlation(z0, z1, slab, fixed, warped, weight, rz, ry, rx, eps, first, sec
                 w = weight[o, y, x]
                 if w > 0 and c > T(0.5):
                     muf, mum = sf / c, sm / c
-                    A, B = fm - muf * sm, max(ff - muf * sf, T(0))
-                    softB, softC = B + eps * c, max(mm - mum * sm, T(0)) + eps * c
-                    q = A * A / (softB * softC)
-                    a, b = 2 * w * A / (softB * softC), -w * q / softC
+                    A, B = fm - muf * sm + eps * c, max(ff - muf * sf, T(0)) + eps * c
+                    C = max(mm - mum * sm, T(0)) + eps * c
+                    q = A * A / (B * C)
+                    a, b = 2 * w * A / (B * C), -w * q / C
                     first[o, y, x] = a
                     second[o, y, x] = b
                     third[o, y, x] = a * muf + 2 * b * mum
-                    total += w * q
-                    count += w * B / softB
+                    total += w * (1 - q)
+                    count += w * (1 - eps * c / B)
     sums[slab, 0] += total
     sums[slab, 1] += count
 
