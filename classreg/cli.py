@@ -14,7 +14,6 @@ Must not be imported by any other module.
 from __future__ import annotations
 
 import logging
-import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -121,7 +120,8 @@ def apply(
     reference: Annotated[Path, typer.Argument(metavar="REFERENCE", help="The image whose grid is taken.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Image file to write.")],
     interpolation: Annotated[str | None, typer.Option(help="linear, nearest, cubic or label; by default "
-                                                           "label for whole numbers, else linear.")] = None,
+                                                           "label for whole numbers whose neighbours "
+                                                           "mostly agree, else linear.")] = None,
 ) -> None:
     """Warp MOVING with a saved TRANSFORM onto the grid of REFERENCE."""
     if output.resolve() in {path.resolve() for path in (transform, moving, reference)}:
@@ -286,12 +286,15 @@ def _factors(levels: str | None) -> list[float] | None:
 
 
 def _check_folder(folder: Path) -> None:
-    """Refuse, before any work is done, a folder that can never be written to."""
+    """Refuse, before any work is done, a folder that can never be written to: a file is made and removed there.
+
+    If the folder does not exist yet, the nearest one above it is tried, so that a failure leaves nothing behind.
+    """
+    from .io.atomic import writable_folder
+
     there = folder.absolute()
     while not there.exists():
         there = there.parent
     if not there.is_dir():
         raise FileError(f"cannot write to {folder}: {there} is a file, not a folder; choose another --output")
-    if not os.access(there, os.W_OK):
-        raise FileError(f"cannot write to {folder}: no permission to write in {there}; choose another "
-                        "--output")
+    writable_folder(there)

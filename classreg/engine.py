@@ -64,7 +64,7 @@ class Control:
 
 
 def run(name: str, fixed: Image, moving: Image, transform, metric, regularisers, optimiser, levels: tuple[Level, ...],
-        theta: np.ndarray, control: Control, *, order: int = 1, tolerance: float = 1e-5) -> tuple[np.ndarray, str]:
+        theta: np.ndarray, control: Control, *, order: int = 1, tolerance: float = 5e-5) -> tuple[np.ndarray, str]:
     """Minimise over all levels; returns the best theta of the last one and how it ended.
 
     Parameters
@@ -87,11 +87,11 @@ def run(name: str, fixed: Image, moving: Image, transform, metric, regularisers,
     check_needs(optimiser, transform, metric, regularisers)
     ending = "no level to run"
     for number, level in enumerate(levels, 1):
-        resolution = level.resolution(fixed.grid)
-        f, m = (metric.describe(shrink(image, resolution)) for image in (fixed, moving))
-        theta = transform.refine(theta, f.grid)
-        state = None
+        best = theta
         try:
+            resolution = level.resolution(fixed.grid)
+            f, m = (metric.describe(shrink(image, resolution)) for image in (fixed, moving))
+            best = theta = transform.refine(theta, f.grid)
             objective = Objective(f, m, transform, metric, regularisers, order=order)
             state = optimiser.init(objective, theta)
             values = [state.value]
@@ -104,20 +104,19 @@ def run(name: str, fixed: Image, moving: Image, transform, metric, regularisers,
                     if iteration == 0:
                         raise ConvergenceError(control.stopped)
                     break
+                best = state.best
                 control.note(Record(name, number, len(levels), iteration, level.iterations, state.value,
                                     dict(state.terms), state.step, time.perf_counter() - control.start))
-                if state.terms["metric"] <= metric.zero:
+                if iteration == 0 and state.terms["metric"] <= metric.zero:
                     state.done = "the images agree to rounding"
                 if control.stopped or state.done:
                     break
                 if flat(values, tolerance):
-                    state.done = f"the value falls by less than {tolerance:g} per iteration"
+                    state.done = f"the value falls by less than {tolerance:g} of its start per iteration"
+            ending = control.stopped or state.done or f"all {level.iterations} iterations used"
         except KeyboardInterrupt:
-            control.stopped = "interrupted"
-        if state is None:  # interrupted before the first evaluation
-            return theta, control.stopped
-        ending = control.stopped or state.done or f"all {level.iterations} iterations used"
-        theta = state.best
+            ending = control.stopped = "interrupted"
+        theta = best
         log.debug("%s level %d/%d: %s", name, number, len(levels), ending)
         if control.stopped:
             break

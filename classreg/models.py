@@ -5,6 +5,7 @@ All lengths that are not in mm are in units of a level's resolution, so one set 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from .errors import OptionError, unknown
@@ -24,7 +25,7 @@ DEFORMABLE = {
     "bspline": dict(
         transform={"name": "bspline", "spacing": 4.0},
         optimiser={"name": "lbfgs"},
-        regularisers=({"name": "bending", "weight": 10.0},),
+        regularisers=({"name": "bending", "weight": 2.0}, {"name": "diffusion", "weight": 0.3}),
         iterations=(100, 80, 40, 20)),
     "dense": dict(
         transform={"name": "dense"},
@@ -115,17 +116,16 @@ def build_stage(stage: Stage, grid: Grid, matrix):
     if stage.transform["name"] != "linear":
         extra["matrix"] = matrix
     if stage.transform["name"] == "bspline":
-        extra["doublings"] = _doublings(stage)
+        extra["doublings"] = _doublings(stage, grid)
     return (build(stage.transform, TRANSFORMS, "transform", **extra), build(stage.metric, METRICS, "metric"),
             [build(r, REGULARISERS, "regulariser") for r in stage.regularisers],
             build(stage.optimiser, OPTIMISERS, "optimiser"))
 
 
-def _doublings(stage: Stage) -> int:
-    """How often the lattice is refined between the coarsest level and full resolution."""
-    import math
-
-    return max(0, round(math.log2(max(v.factor for v in stage.levels))))
+def _doublings(stage: Stage, grid: Grid) -> int:
+    """How often the lattice is refined: on coarse levels a cell is as long as a sample, if that is longer."""
+    coarsest = max(v.factor for v in stage.levels) * grid.resolution
+    return max(0, round(math.log2(coarsest / stage.transform["spacing"])))
 
 
 __all__ = ["MODELS", "LINEAR", "DEFORMABLE", "Plan", "build", "build_stage", "check_model", "deformable_stage",

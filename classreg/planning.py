@@ -30,7 +30,7 @@ class Stage:
     order : 1 or 3
         Interpolation of the moving image.
     tolerance : float
-        A level ends when the value falls by less than this per iteration.
+        A level ends when the value falls per iteration by less than this share of its first value.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Stage:
     levels: tuple[Level, ...]
     regularisers: tuple[dict[str, Any], ...] = ()
     order: int = 1
-    tolerance: float = 1e-5
+    tolerance: float = 5e-5
 
 
 @dataclass(frozen=True)

@@ -186,6 +186,25 @@ def test_output_is_checked_before_any_work(engine, tmp_path):
     assert engine.calls == [] and file.read_text() == "precious"
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc, where even root can make no file")
+def test_a_folder_that_only_looks_writable(engine, monkeypatch):
+    monkeypatch.setattr(classreg, "apply", lambda *args, **options: pytest.fail("was called"), raising=False)
+    for args in (("register", "f.nii", "m.nii", "-o", "/proc/out"), ("demo", "-o", "/proc/out"),
+                 ("apply", "t.tfm", "m.nii", "r.nii", "-o", "/proc/warped.nii")):
+        done = run(*args)
+        assert done.exit_code == 1 and "cannot write in the folder /proc" in done.stderr, done.output
+    assert engine.calls == []
+
+
+def test_trying_the_folder_leaves_nothing_behind(engine, tmp_path):
+    def look():
+        assert list(tmp_path.iterdir()) == []
+
+    engine.act = look
+    assert run("register", "f.nii", "m.nii", "-o", tmp_path / "new" / "out").exit_code == 0
+    assert len(engine.calls) == 1
+
+
 @pytest.mark.parametrize("levels", ["4,2,x", "four", "4,,1", ""])
 def test_levels_that_are_no_factors(engine, tmp_path, levels):
     done = run("register", "f.nii", "m.nii", "-o", tmp_path / "out", "--levels", levels)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import struct
 
 import nibabel as nib
 import numpy as np
@@ -105,6 +106,81 @@ def test_truncated_files_of_other_formats(tmp_path, suffix):
     with pytest.raises(FileError) as caught:
         load(path)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def stack():
+    return np.random.default_rng(0).integers(0, 255, (20, 60, 70)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("part", [0.02, 0.3, 0.9, 0.999])
+def test_a_truncated_tiff_of_several_pages(tmp_path, part):
+    path = tmp_path / "stack.tif"
+    sitk.WriteImage(sitk.GetImageFromArray(stack()), str(path))
+    np.testing.assert_array_equal(load(path).array, stack())
+    raw = path.read_bytes()
+    path.write_bytes(raw[:int(part * len(raw))])
+    with pytest.raises(FileError, match="truncated or damaged"):
+        load(path)
+
+
+def tiff(order, big, pages=3, height=4, width=5):
+    """A TIFF written by hand: each page is its directory, then its pixels in two strips."""
+    word, room, form = ("Q", 8, "HHQQ") if big else ("I", 4, "HHII")
+    directory = (8 if big else 2) + 7 * struct.calcsize(order + form) + room
+    start, size = (16 if big else 8), directory + 2 * 2 * room + height * width
+    raw = {"<": b"II", ">": b"MM"}[order]
+    raw += struct.pack(f"{order}HHHQ", 43, 8, 0, start) if big else struct.pack(f"{order}HI", 42, start)
+    for k in range(pages):
+        arrays = len(raw) + directory
+        pixels = arrays + 4 * room
+        half = height * width // 2
+        entries = [(256, width), (257, height), (258, 8), (262, 1), (273, arrays), (278, height // 2),
+                   (279, arrays + 2 * room)]
+        raw += struct.pack(order + ("Q" if big else "H"), len(entries))
+        for tag, value in entries:
+            kind, count = (16 if big else 4, 2) if tag in (273, 279) else (16 if big else 4, 1)
+            raw += struct.pack(order + form, tag, kind, count, value)
+        raw += struct.pack(order + word, 0 if k == pages - 1 else start + (k + 1) * size)
+        raw += struct.pack(f"{order}4{word}", pixels, pixels + half, half, half)
+        raw += bytes(range(k, k + height * width))
+    return raw
+
+
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize("order", "<>")
+def test_a_tiff_is_whole_to_its_last_byte(tmp_path, order, big):
+    path = tmp_path / "stack.tif"
+    raw = tiff(order, big)
+    path.write_bytes(raw)
+    np.testing.assert_array_equal(load(path).array, np.arange(20).reshape(4, 5) + np.arange(3)[:, None, None])
+    for length in range(2, len(raw)):
+        path.write_bytes(raw[:length])
+        with pytest.raises(FileError, match="truncated or damaged"):
+            files.check_whole(path)
+
+
+def test_a_tiff_whose_pages_go_round_in_circles(tmp_path):
+    """Big-endian, one page without entries that names itself as the next."""
+    path = tmp_path / "ring.tif"
+    path.write_bytes(b"MM\0*" + (8).to_bytes(4, "big") + bytes(2) + (8).to_bytes(4, "big"))
+    files.check_whole(path)
+    with pytest.raises(FileError, match="cannot read"):
+        load(path)
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".img.gz"])
+def test_one_wrong_bit_in_a_packed_nifti(tmp_path, suffix):
+    """The array unpacks whole; only the checksum at the end of the file knows."""
+    kind = nib.Nifti1Image if suffix == ".nii.gz" else nib.Nifti1Pair
+    path = tmp_path / f"scan{suffix}"
+    nib.save(kind(stack().T, ORIENTATIONS["oblique"]), path)
+    np.testing.assert_array_equal(load(path).array, stack())
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    path.write_bytes(raw)
+    assert np.asarray(nib.load(path).dataobj).shape == stack().T.shape
+    with pytest.raises(FileError, match="truncated or damaged"):
+        load(path)
 
 
 def test_any_header_byte_may_be_wrong(tmp_path):

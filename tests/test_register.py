@@ -149,7 +149,7 @@ def test_the_callback_and_the_clock_can_stop_a_run(model):
     assert len(result.history) == len(seen) == 12 and "callback" in result.status
     assert np.isfinite(result.transform.displacement()).all()
     late = classreg.register(pair.fixed, pair.moving, model=model, time_limit=1e-6)
-    assert "time limit" in late.status and len(late.history) == 1
+    assert "time limit" in late.status and len(late.history) <= 1
 
 
 @pytest.mark.parametrize("model", ["rigid", "bspline", "dense", "greedy"])

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..engine import Control, run
-from ..errors import unknown
+from ..errors import ConvergenceError, GeometryError, unknown
 from ..grid import Grid
 from ..image import Image
 from ..mapping import Mapping
@@ -36,13 +36,17 @@ DISTINCT = 1.1
 SAME = 0.25
 
 
-def start(fixed: Image, moving: Image, init: str = "auto") -> tuple[np.ndarray, str]:
+def start(fixed: Image, moving: Image, init: str = "auto", control: Control | None = None) -> tuple[np.ndarray, str]:
     """The first matrix (d + 1, d + 1), fixed world to moving world, and a sentence on how it was chosen.
+
+    `control` may end the contest early, with the best candidate so far.
 
     Raises
     ------
     OptionError
         For an unknown name.
+    GeometryError
+        If under no candidate anything overlaps that counts.
     """
     if init not in INITS:
         raise unknown("init", init, INITS)
@@ -52,11 +56,21 @@ def start(fixed: Image, moving: Image, init: str = "auto") -> tuple[np.ndarray, 
     if len(found) == 1:
         name, matrix = found[0]
         return matrix, f"init: {name}"
-    scored = []
+    scored, model = [], Linear(f.grid, "rigid")
+    control = control or Control()
     for name, matrix in found:
-        model = Linear(f.grid, "rigid")
-        theta, value = _race(f, m, model, model.parameters(matrix))
+        try:
+            theta, value = _race(f, m, model, model.parameters(matrix), control)
+        except ConvergenceError:  # nothing overlaps there
+            continue
         scored.append((value, name, model.matrix(theta)))
+        if control.stopped:
+            break
+    if not scored:
+        apart = float(np.linalg.norm(f.grid.centre - m.grid.centre))
+        names = ", ".join(sorted({name for name, _ in found}))
+        raise GeometryError(f"under none of the starts {names} do the images (or their masks) overlap; their centres are {apart:.1f} mm apart: check the masks and headers, or "
+                            "give a start with init=")
     scored.sort(key=lambda s: s[0])
     listing = ", ".join(f"{name} {-value:.3f}" for value, name, _ in scored)
     return scored[0][2], f"init: {scored[0][1]} (mutual information times overlap: {listing})"
@@ -134,13 +148,15 @@ def _distinct(size) -> bool:
     return bool(np.all(size[1:] > DISTINCT * np.maximum(size[:-1], 1e-12)))
 
 
-def _race(f: Image, m: Image, model, theta):
+def _race(f: Image, m: Image, model, theta, control: Control):
     """Some iterations on the coarse level; the value is minus mutual information times the share of overlap.
 
     The start itself stays in the race, so that aligned images are not moved by what interpolation costs.
     """
     metric = MutualInformation(bins=16)
-    refined, _ = run("start", f, m, model, metric, [], LBFGS(first_step=0.5), (Level(1, 12),), theta, Control())
+    own = Control(time_limit=control.time_limit, start=control.start)
+    refined, _ = run("start", f, m, model, metric, [], LBFGS(first_step=0.5), (Level(1, 12),), theta, own)
+    control.stopped = own.stopped
     scored = []
     for candidate in (theta, refined):
         e = Objective(f, m, model, metric)(candidate)

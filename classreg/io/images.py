@@ -21,7 +21,7 @@ from ..grid import Grid
 from ..image import Image
 from . import dicom, nifti
 from .atomic import atomic_path
-from .files import GZIP_RATIO, check_declared, existing, reason, suffix_of
+from .files import GZIP_RATIO, check_declared, check_whole, existing, reason, suffix_of
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 VOLUMES = (".nrrd", ".nhdr", ".mha", ".mhd", ".dcm")
@@ -58,7 +58,7 @@ def load(source, *, spacing=None, channels: str | None = None, name: str = "imag
     GeometryError
         If spacing or orientation span no space, or a 2-D NIfTI leaves the x-y plane.
     FileError
-        If a file is missing, empty, truncated, larger than memory, of no known format; or a DICOM folder
+        If a file is missing, empty, truncated, damaged, larger than memory, of no known format; or a DICOM folder
         holds no series, several, or uneven slices.
     OptionError
         If `channels` is neither None nor 'last'.
@@ -186,8 +186,7 @@ def _read_sitk(path: Path):
     """The SimpleITK image in a file, and whether the format itself declares its components as colour."""
     import SimpleITK as sitk
 
-    if suffix_of(path) in (".jpg", ".jpeg"):
-        _check_jpeg(path)
+    check_whole(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
@@ -200,14 +199,6 @@ def _read_sitk(path: Path):
         advice = "it is damaged, incomplete or of an uncommon kind; copy or convert it" if known else (
             f"known formats: {', '.join(nifti.SUFFIXES + VOLUMES + PICTURES)}, and DICOM folders")
         raise FileError(f"cannot read {path}: {reason(error)}; {advice}") from error
-
-
-def _check_jpeg(path: Path) -> None:
-    """Refuse a JPEG without its end marker; the decoder would fill what is missing with grey."""
-    with open(path, "rb") as file:
-        file.seek(max(0, os.path.getsize(path) - 65536))
-        if b"\xff\xd9" not in file.read():
-            raise FileError(f"{path} is truncated: it has no JPEG end marker; copy or download it again")
 
 
 def _from_sitk(image, channels: str | None, colour: bool = False) -> Image:

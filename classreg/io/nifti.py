@@ -13,6 +13,7 @@ Must not import: SimpleITK, metrics, the engine.
 
 from __future__ import annotations
 
+import gzip
 import logging
 import math
 import zlib
@@ -47,9 +48,17 @@ def read(path: Path, channels: str | None, name: str) -> Image:
         raise FileError(f"the header {path} has no image file {data_file.name} beside it; copy both together")
     if min(nifti.shape, default=0) < 1:
         raise FileError(f"the header of {path} declares an impossible shape {nifti.shape}")
-    check_declared(declared, data_file, GZIP_RATIO if data_file.suffix.lower() == ".gz" else 1)
+    packed = data_file.suffix.lower() == ".gz"
+    check_declared(declared, data_file, GZIP_RATIO if packed else 1)
     try:
-        return from_nibabel(nifti, channels, name)
+        if not packed:
+            return from_nibabel(nifti, channels, name)
+        with gzip.open(data_file) as stream:
+            nifti.dataobj.file_like = stream
+            image = from_nibabel(nifti, channels, name)
+            while stream.read(1 << 20):  # the checksum stands at the very end, behind the last voxel
+                pass
+        return image
     except (OSError, EOFError, ArithmeticError, MemoryError, zlib.error) as error:
         if isinstance(error, FileError):
             raise

@@ -64,8 +64,8 @@ class BSpline:
         return np.zeros((self.grid.ndim, *map(points_of, self.least_cells)), np.float32)
 
     def refine(self, theta: np.ndarray, grid: Grid) -> np.ndarray:
-        """The same deformation on the lattice that belongs to a level's grid."""
-        wanted = self.doublings - int(round(np.log2(max(1.0, grid.resolution / self.grid.resolution))))
+        """The same deformation on the lattice of a level: the finest whose cells are no shorter than its samples."""
+        wanted = self.doublings - int(round(np.log2(max(1.0, grid.resolution / self.spacing))))
         while max(self.cells_of(theta)) < max(self.least_cells) * 2**wanted:
             for axis, cells in enumerate(self.cells_of(theta)):
                 theta = refine_band(cells).apply(theta, axis + 1)
