@@ -1,4 +1,4 @@
-"""classreg: classical image registration, pairwise and groupwise, in physical space.
+"""classreg: classical image registration in physical space.
 
     import classreg
     result = classreg.register("fixed.nii.gz", "moving.nii.gz", model="bspline")

@@ -8,23 +8,19 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
-from . import models, preflight
+from . import door, models, preflight
 from .backend import Workspace
-from .engine import Control, Record, check_needs, run
-from .errors import InputError, OptionError, unknown
+from .engine import Control, Record, run
+from .errors import InputError, OptionError
 from .fitted import FittedTransform
 from .image import Image
 from .initialise import INITS, modality, start
-from .io import load
-from .metrics import METRICS
 from .planning import Plan
 from .pyramid import normalised
 from .resample import resample
@@ -34,6 +30,8 @@ log = logging.getLogger("classreg")
 
 #: overall correlation above which images are copies of each other: there ncc is exact, and mi sees interpolation
 COPIES = 0.999
+
+GIVEN = "init: a given transform"
 
 
 def register(fixed, moving, *, model: str = "bspline", metric: str | dict = "auto", init="auto", fixed_mask=None,
@@ -53,8 +51,9 @@ def register(fixed, moving, *, model: str = "bspline", metric: str | dict = "aut
     metric : str or dict
         ssd, ncc, lncc, mi, or auto: chosen from the images (see `result.plan.notes`). A dictionary gives options,
         {"name": "lncc", "radius": 3}.
-    init : str, FittedTransform, array or path
-        auto, identity, geometry, mass or moments; or a transform, or a world matrix (d + 1, d + 1), to start from.
+    init : str, FittedTransform, Result, array or path
+        auto, identity, geometry, mass or moments; or a transform, its file, or a world matrix (d + 1, d + 1), to start
+        from.
     fixed_mask, moving_mask : as the images, optional
         Where each image counts: a mask, or a weight of at least 0, on its image's grid.
     levels : sequence of float, optional
@@ -95,24 +94,24 @@ def register(fixed, moving, *, model: str = "bspline", metric: str | dict = "aut
     'rigid'
     """
     began = time.perf_counter()
-    check_options(threads, time_limit)
-    fixed, moving = load_pair(fixed, moving, fixed_mask, moving_mask, spacing, channels)
-    begin = None if isinstance(init, str) and init in INITS else _given(init, fixed, moving)
+    door.check_options(threads, time_limit, callback, rotation)
+    fixed, moving = door.load_pair(fixed, moving, fixed_mask, moving_mask, spacing, channels)
+    begin = door.begin_of(init, fixed, moving)
     if plan is None:
-        models.check_model(model)
-        metric = _metric(metric)
-        if levels is not None:
-            preflight.check_levels(fixed.grid, levels)
+        metric = _check_choice(fixed, model, metric, levels)
+    else:
+        door.check_plan(plan, fixed.grid, begin)
+        init = init if begin is not None else _plan_init(plan)
     _check_pair(fixed, moving, init, begin)
     control = Control(callback, time_limit, began)
     with Workspace(threads):
         f, m = normalised(fixed), normalised(moving)
         if begin is None:
-            matrix, note = start(f, m, init if plan is None else _plan_init(plan))
+            matrix, note = start(f, m, init, control)
         else:
-            matrix, note = begin.matrix, "init: a given transform"
+            matrix, note = begin.matrix, GIVEN
         if plan is None:
-            plan = _plan(f, m, matrix, model, metric, init, begin is not None, levels, iterations, rotation, note)
+            plan = _plan(f, m, matrix, model, metric, init, begin, levels, iterations, rotation, note)
         transform, ending = _run(plan, f, m, matrix, begin, control)
         transform.mapping()  # computed while the threads are there
     seconds = time.perf_counter() - began
@@ -121,17 +120,19 @@ def register(fixed, moving, *, model: str = "bspline", metric: str | dict = "aut
     return Result(transform, fixed, moving, control.history, status, plan, matrix, seconds)
 
 
-def plan(fixed, moving, *, model: str = "bspline", metric: str | dict = "auto", init: str = "auto",
+def plan(fixed, moving, *, model: str = "bspline", metric: str | dict = "auto", init="auto",
          levels: Sequence[float] | None = None, iterations=None, spacing=None, channels=None,
          rotation: str = "quaternion", threads: int | None = None) -> Plan:
     """What `register` would run with these arguments, fully resolved; change it and pass it as `plan=`."""
-    models.check_model(model)
-    fixed, moving = load_pair(fixed, moving, None, None, spacing, channels)
-    _check_pair(fixed, moving, init, None)
+    door.check_options(threads, rotation=rotation)
+    fixed, moving = door.load_pair(fixed, moving, None, None, spacing, channels)
+    begin = door.begin_of(init, fixed, moving)
+    metric = _check_choice(fixed, model, metric, levels)
+    _check_pair(fixed, moving, init, begin)
     with Workspace(threads):
         f, m = normalised(fixed), normalised(moving)
-        matrix, note = start(f, m, init)
-        return _plan(f, m, matrix, model, _metric(metric), init, False, levels, iterations, rotation, note)
+        matrix, note = start(f, m, init) if begin is None else (begin.matrix, GIVEN)
+        return _plan(f, m, matrix, model, metric, init, begin, levels, iterations, rotation, note)
 
 
 def apply(transform, moving, reference, *, interpolation: str | None = None, outside: float | None = None,
@@ -141,91 +142,45 @@ def apply(transform, moving, reference, *, interpolation: str | None = None, out
     Parameters
     ----------
     transform : FittedTransform, Result, path or array
-        Fixed to moving; a file that ITK reads, or a world matrix (d + 1, d + 1).
+        Fixed to moving; a file that ITK reads (any string is taken as a path), or a world matrix (d + 1, d + 1).
     moving, reference : as in `register`
         Only the grid of the reference is used.
     interpolation : {"linear", "nearest", "cubic", "label"}, optional
-        "label" is for label maps and the default for what looks like one (integers whose neighbours mostly agree).
+        "label" is for label maps and the default for what looks like one (whole numbers whose neighbours mostly agree).
     outside : float, optional
         Value beyond the moving image: 0 for labels, its smallest value otherwise.
 
     Returns
     -------
     Image
+        float32 after linear and cubic interpolation, the moving image's own dtype after nearest and label.
+
+    Raises
+    ------
+    InputError, FileError, OptionError
+        With what to do.
     """
-    check_options(threads, None)
-    moving = load(moving, spacing=_spacing(moving, spacing), channels=channels, name="moving")
-    reference = load(reference, spacing=_spacing(reference, spacing), channels=channels, name="reference")
+    door.check_options(threads)
+    moving = door.load_image(moving, spacing, channels, "moving")
+    reference = door.load_image(reference, spacing, channels, "reference")
     if moving.grid.ndim != reference.grid.ndim:
         raise InputError(f"the moving image is {moving.grid.ndim}-D, the reference {reference.grid.ndim}-D")
-    fitted = _given(transform.transform if isinstance(transform, Result) else transform, reference, moving)
+    fitted = door.transform_of(transform, reference.grid, moving.grid, "transform")
     with Workspace(threads):
         return resample(fitted, moving, reference.grid, interpolation, outside)
 
 
-def load_pair(fixed, moving, fixed_mask, moving_mask, spacing, channels) -> tuple[Image, Image]:
-    """Both images with their masks, checked one by one."""
-    out = []
-    for name, source, mask in (("fixed", fixed, fixed_mask), ("moving", moving, moving_mask)):
-        image = load(source, spacing=_spacing(source, spacing), channels=channels, name=name)
-        if mask is not None:
-            image = replace(image, weight=_weight(mask, image, name))
-        preflight.check_image(image, name)
-        out.append(image)
-    return out[0], out[1]
-
-
-def check_options(threads, time_limit) -> None:
-    """Raise OptionError for numbers outside their range."""
-    if threads is not None and not (isinstance(threads, (int, np.integer)) and 1 <= threads <= 1024):
-        raise OptionError(f"threads must be a whole number from 1 to 1024, or None for all cores; got {threads!r}")
-    if time_limit is not None and not (np.isscalar(time_limit) and time_limit > 0):
-        raise OptionError(f"time_limit must be a positive number of seconds, got {time_limit!r}")
-
-
-def _spacing(source, spacing):
-    return spacing if isinstance(source, (np.ndarray, str, os.PathLike)) else None
-
-
-def _weight(mask, image: Image, name: str) -> np.ndarray:
-    if isinstance(mask, np.ndarray):
-        return mask
-    mask = load(mask, name=f"{name} mask")
-    if not mask.grid.same_as(image.grid, 0.05):
-        raise InputError(f"the {name} mask lies on another grid than its image: {mask.grid} against {image.grid}; "
-                         "resample it with classreg.apply(..., interpolation='nearest')")
-    return mask.data[0].reshape(image.grid.shape)
+def _check_choice(fixed: Image, model, metric, levels) -> dict:
+    """The metric's name and options, once model, metric and levels are found in order."""
+    models.check_model(model)
+    if levels is not None:
+        preflight.check_levels(fixed.grid, levels)
+    return door.metric_of(metric)
 
 
 def _check_pair(fixed, moving, init, begin) -> None:
     initial = None if begin is None else begin.matrix
     preflight.check_pair(fixed, moving, initial=initial, needs_overlap=isinstance(init, str) and init == "identity")
-
-
-def _metric(metric) -> dict[str, Any]:
-    spec = {"name": metric} if isinstance(metric, str) else dict(metric)
-    if spec.get("name") not in (*METRICS, "auto"):
-        raise unknown("metric", spec.get("name"), [*METRICS, "auto"])
-    if spec["name"] != "auto":
-        models.build(spec, METRICS, "metric")
-    return spec
-
-
-def _given(init, fixed: Image, moving: Image) -> FittedTransform:
-    """A transform from whatever was given as one."""
-    if isinstance(init, FittedTransform):
-        found = init
-    elif isinstance(init, (str, os.PathLike)) and (not isinstance(init, str) or os.path.exists(init)):
-        from .io.itk import read_transform
-
-        found = read_transform(init, fixed.grid)
-    elif isinstance(init, str):
-        raise unknown("init", init, INITS)
-    else:
-        found = FittedTransform.from_matrix(np.asarray(init, float), fixed.grid, moving.grid)
-    if found.ndim != fixed.grid.ndim:
-        raise InputError(f"the transform is {found.ndim}-D, the images are {fixed.grid.ndim}-D")
-    return found
 
 
 def _plan_init(plan: Plan) -> str:
@@ -234,7 +189,7 @@ def _plan_init(plan: Plan) -> str:
     return plan.init
 
 
-def _plan(fixed, moving, matrix, model, metric, init, given, levels, iterations, rotation, note) -> Plan:
+def _plan(fixed, moving, matrix, model, metric, init, begin, levels, iterations, rotation, note) -> Plan:
     """Resolve names, metric and levels."""
     notes = [note]
     linear, deformable = metric, metric
@@ -247,13 +202,11 @@ def _plan(fixed, moving, matrix, model, metric, init, given, levels, iterations,
     elif metric["name"] == "lncc":
         linear = {"name": "ncc"}
     factors = None if levels is None else [float(v) for v in levels]
-    if rotation not in ("quaternion", "euler"):
-        raise unknown("rotation", rotation, ("quaternion", "euler"))
     stages = []
     grid = fixed.grid
     before = {"translation": (), "rigid": (), "similarity": ("rigid",), "affine": ("rigid",)}
     before = before.get(model, ("rigid", "affine"))
-    for kind in () if given else before:
+    for kind in before if begin is None else ():
         own = deformable if kind == "affine" else linear  # the metric that follows gives the better start
         stages.append(models.linear_stage(kind, grid, own, None, samples=models.ENOUGH[kind]))
     if model in models.LINEAR:
@@ -261,10 +214,8 @@ def _plan(fixed, moving, matrix, model, metric, init, given, levels, iterations,
         stages.append(models.linear_stage(model, grid, own, factors, iterations, rotation))
     else:
         stages.append(models.deformable_stage(model, grid, deformable, factors, iterations))
-    plan = Plan(model, init if isinstance(init, str) else "transform", tuple(stages), notes=tuple(notes))
-    for stage in plan.stages:
-        transform, metric_, regularisers, optimiser = models.build_stage(stage, grid, np.eye(grid.ndim + 1))
-        check_needs(optimiser, transform, metric_, regularisers)
+    plan = Plan(model, init if begin is None else "transform", tuple(stages), notes=tuple(notes))
+    door.check_plan(plan, grid, begin)
     return plan
 
 
@@ -273,20 +224,18 @@ def _run(plan: Plan, fixed, moving, matrix, begin, control) -> tuple[FittedTrans
     ending, grid = "nothing to do", fixed.grid
     fitted = begin or FittedTransform.from_matrix(matrix, grid, moving.grid)
     for stage in plan.stages:
+        if control.stopped or control.failed:
+            ending = control.stopped or ending
+            break
         transform, metric, regularisers, optimiser = models.build_stage(stage, grid, fitted.matrix)
         theta = transform.parameters(fitted.matrix) if stage.transform["name"] == "linear" else transform.identity()
         if not fitted.linear:
-            if stage.transform["name"] != "dense":
-                raise OptionError(f"model {plan.model!r} cannot begin from a transform that is not linear; "
-                                  "dense and greedy can")
             transform.refine(theta, grid)
             theta = fitted.mapping().resampled(grid).reshape((grid.ndim, *grid.shape3)).astype(np.float32)
         theta, ending = run(stage.name, fixed, moving, transform, metric, regularisers, optimiser, stage.levels, theta,
                             control, order=stage.order, tolerance=stage.tolerance)
         fitted = FittedTransform(stage.name, transform, theta, grid, moving.grid)
-        if control.stopped:
-            break
     return (fitted if fitted.model == plan.model else replace(fitted, model=plan.model)), ending
 
 
-__all__ = ["register", "plan", "apply", "check_options", "load_pair"]
+__all__ = ["register", "plan", "apply"]

@@ -45,7 +45,8 @@ class Record:
 class Control:
     """What can stop a run from outside, and the history it leaves.
 
-    `callback(record)` may return True to stop; `time_limit` is in seconds from `start`.
+    `callback(record)` may return True to stop; `time_limit` is in seconds from `start`. `stopped` says what ended the
+    run from outside, `failed` what made its values meaningless.
     """
 
     callback: Callable[[Record], bool | None] | None = None
@@ -53,6 +54,7 @@ class Control:
     start: float = field(default_factory=time.perf_counter)
     history: list[Record] = field(default_factory=list)
     stopped: str = ""
+    failed: str = ""
 
     def note(self, record: Record) -> None:
         """Append a record; set `stopped` if the run must end."""
@@ -100,9 +102,9 @@ def run(name: str, fixed: Image, moving: Image, transform, metric, regularisers,
                     theta = optimiser.step(objective, theta, state)
                     values.append(state.value)
                 if not np.isfinite(state.value):
-                    control.stopped = _not_finite(name, number, iteration, state)
+                    control.failed = ending = _not_finite(name, number, iteration, state)
                     if iteration == 0:
-                        raise ConvergenceError(control.stopped)
+                        raise ConvergenceError(ending)
                     break
                 best = state.best
                 control.note(Record(name, number, len(levels), iteration, level.iterations, state.value,
@@ -113,12 +115,12 @@ def run(name: str, fixed: Image, moving: Image, transform, metric, regularisers,
                     break
                 if flat(values, tolerance):
                     state.done = f"the value falls by less than {tolerance:g} of its start per iteration"
-            ending = control.stopped or state.done or f"all {level.iterations} iterations used"
+            ending = control.failed or control.stopped or state.done or f"all {level.iterations} iterations used"
         except KeyboardInterrupt:
             ending = control.stopped = "interrupted"
         theta = best
         log.debug("%s level %d/%d: %s", name, number, len(levels), ending)
-        if control.stopped:
+        if control.stopped or control.failed:
             break
     return theta, ending
 

@@ -39,7 +39,10 @@ def unknown(kind: str, name: object, allowed: Iterable[str]) -> OptionError:
     >>> print(unknown("metric", "lnc", ["ssd", "lncc"]))
     unknown metric 'lnc'; did you mean 'lncc'? Allowed: lncc, ssd
     """
-    allowed = sorted(allowed)
-    near = difflib.get_close_matches(str(name), allowed, n=1, cutoff=0.4)
+    allowed, given = sorted(allowed), str(name).lower()
+    if not allowed:
+        return OptionError(f"unknown {kind} {name!r}: it has no options; leave this one out")
+    near = [a for a in allowed if given and a.startswith(given)]
+    near = near or difflib.get_close_matches(given, allowed, n=1, cutoff=0.4)
     hint = f"; did you mean {near[0]!r}?" if near else "."
     return OptionError(f"unknown {kind} {name!r}{hint} Allowed: {', '.join(allowed)}")

@@ -15,6 +15,7 @@ import numpy as np
 
 from .errors import InputError, OptionError, unknown
 from .grid import Grid
+from .image import real_numbers
 from .jacobian import jacobian_determinant
 from .mapping import Mapping, invert_points
 from .sampling import Points
@@ -104,7 +105,8 @@ class FittedTransform:
         ----------
         points : array, (n, d)
         frm, to : str
-            Ends of this transform, in either order; the backward direction is solved point by point.
+            Ends of this transform, in either order; the backward direction is solved point by point. Where both ends
+            have one name, as after `t.compose(t.inverse())`, give it twice: points are mapped forward.
         space : {"world", "index", "pixel"}
             LPS mm; array index (z, y, x); pixel (x, y, z). Input and output each in their own image.
 
@@ -126,9 +128,9 @@ class FittedTransform:
         for end in (frm, to):
             if end not in ends:
                 raise unknown("end", end, ends)
-        if frm == to:
+        if frm == to and self.frm != self.to:
             raise OptionError(f"frm and to are both {frm!r}; this transform goes from {self.frm!r} to {self.to!r}")
-        points = np.atleast_2d(np.asarray(points, float))
+        points = np.atleast_2d(real_numbers(points, "points").astype(float))
         if points.ndim != 2 or points.shape[1] != self.ndim:
             raise InputError(f"points must be (n, {self.ndim}); got {points.shape}")
         if not np.isfinite(points).all():
@@ -137,6 +139,8 @@ class FittedTransform:
         if space != "world" and None in grids:
             raise OptionError("index and pixel coordinates need the grids of both images; this transform was read from "
                               "a file: use space='world'")
+        if len(points) == 0:
+            return points
         world = points if space == "world" else grids[0].to_world(points[:, ::-1] if space == "pixel" else points)
         if frm == self.frm:
             out = (world + self._at(world)) @ self.matrix[:-1, :-1].T + self.matrix[:-1, -1]
@@ -165,7 +169,10 @@ class FittedTransform:
                                             residual=residual)
 
     def compose(self, inner: FittedTransform) -> FittedTransform:
-        """self after inner; inner must end where self begins."""
+        """self after inner, from inner's begin to self's end; inner must end where self begins.
+
+        Both ends of `t.compose(t.inverse())` have one name; see `map_points`.
+        """
         if inner.to != self.frm:
             raise OptionError(f"cannot compose: the inner transform ends at {inner.to!r}, the outer begins at "
                               f"{self.frm!r}; rename the ends or take an inverse")

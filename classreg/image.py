@@ -17,6 +17,29 @@ from .errors import InputError
 from .grid import Grid
 
 
+def real_numbers(values, what: str) -> np.ndarray:
+    """Whatever was given as an array of real numbers; `what` names it in the message.
+
+    Raises
+    ------
+    InputError
+        If it holds anything else: text, None, complex numbers, or rows of different lengths.
+
+    Examples
+    --------
+    >>> real_numbers([[1, 2], [3, 4]], "points").shape
+    (2, 2)
+    """
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{what}: the values form no array ({error}); give rows of one length") from error
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"{what}: the values are no real numbers (dtype {array.dtype}); convert them first "
+                         "(numpy.asarray(values, float))")
+    return array
+
+
 @dataclass(frozen=True, eq=False)
 class Image:
     """An image in physical space.
@@ -61,18 +84,21 @@ class Image:
             raise InputError("the image has no channels")
         object.__setattr__(self, "array", array)
         if self.weight is not None:
-            weight = np.asarray(self.weight)
+            weight = real_numbers(self.weight, "mask")
             if weight.shape != self.grid.shape:
                 raise InputError(f"the mask has shape {weight.shape}, the image {self.grid.shape}: resample the mask "
                                  "to the image's grid (classreg.apply with interpolation='nearest')")
+            finite = np.isfinite(weight)
+            if not finite.all() or weight.min() < 0:
+                least = f"a minimum of {weight[finite].min():g}" if finite.any() else "no finite value"
+                raise InputError("a mask or weight holds finite numbers of at least 0; got "
+                                 f"{least} and {int((~finite).sum())} non-finite values")
+            if weight.max() > 1:  # divided before the cast, which large numbers would not survive
+                weight = weight / weight.max()
             weight = weight.astype(np.float32)
-            if not np.isfinite(weight).all() or weight.min() < 0:
-                bad = int((~np.isfinite(weight)).sum())
-                raise InputError("a mask or weight holds finite numbers of at least 0; "
-                                 f"got a minimum of {np.nanmin(weight)} and {bad} non-finite values")
             if weight.max() == 0:
                 raise InputError("the mask is empty: no voxel is above 0")
-            object.__setattr__(self, "weight", weight / max(1.0, float(weight.max())))
+            object.__setattr__(self, "weight", weight)
 
     @property
     def channels(self) -> int:

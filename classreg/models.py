@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Integral, Real
+
+import numpy as np
 
 from .errors import OptionError, unknown
 from .grid import Grid
@@ -58,7 +61,7 @@ ENOUGH = {"rigid": 1 << 16, "affine": 1 << 20, "last": 1 << 22}
 
 def check_model(model: str) -> str:
     """The model's name, or OptionError with the nearest one."""
-    if model not in MODELS:
+    if not isinstance(model, str) or model not in MODELS:
         raise unknown("model", model, MODELS)
     return model
 
@@ -87,26 +90,47 @@ def deformable_stage(model: str, grid: Grid, metric: dict, factors: Sequence[flo
 def _iterations(default, count, given):
     """Iterations per level: the finest levels keep the last of the defaults."""
     if given is not None:
-        given = [given] * count if isinstance(given, int) else list(given)
-        if len(given) != count or min(given) < 0:
-            raise OptionError(f"iterations must be one number of at least 0, or one per level ({count}); got {given}")
-        return given
+        each = [given] * count if isinstance(given, Integral) else given
+        each = list(each) if isinstance(each, Sequence) or (isinstance(each, np.ndarray) and each.ndim == 1) else []
+        if len(each) != count or not all(map(whole, each)):
+            raise OptionError("iterations must be one whole number of at least 0, or one per level "
+                              f"({count}); got {given!r}")
+        return [int(n) for n in each]
     padded = [default[0]] * max(0, count - len(default)) + list(default)
     return padded[-count:]
 
 
+def whole(value) -> bool:
+    """Whether a value is a whole number of at least 0 (True and False are none)."""
+    return isinstance(value, Integral) and not isinstance(value, bool) and value >= 0
+
+
+def real(value) -> bool:
+    """Whether a value is a finite real number (True and False are none)."""
+    return isinstance(value, Real) and not isinstance(value, bool) and bool(np.isfinite(value))
+
+
+#: what an option may be, by its annotation
+FITS = {"float": real, "int": whole, "bool": lambda v: isinstance(v, bool), "str": lambda v: isinstance(v, str)}
+
+
 def build(spec: dict, table: dict, kind: str, **extra):
     """An object from its name and options; unknown names and options are errors that name the nearest match."""
-    name = spec.get("name")
-    if name not in table:
+    name = spec.get("name") if isinstance(spec, dict) else spec
+    if not isinstance(spec, dict) or not isinstance(name, str) or name not in table:
         raise unknown(kind, name, table)
     options = {k: v for k, v in spec.items() if k != "name"}
     import inspect
 
-    allowed = [p for p in inspect.signature(table[name]).parameters if p not in extra and not p.startswith("_")]
-    for key in options:
+    found = inspect.signature(table[name]).parameters
+    allowed = [p for p in found if p not in extra and not p.startswith("_")]
+    for key, value in options.items():
         if key not in allowed:
             raise unknown(f"option of {kind} {name!r}:", key, allowed)
+        if not FITS.get(found[key].annotation, lambda _: True)(value):
+            raise OptionError(f"option {key} of {kind} {name!r} is of type {found[key].annotation}, got {value!r}")
+    if missing := [p for p in allowed if p not in options and found[p].default is found[p].empty]:
+        raise OptionError(f"{kind} {name!r} needs a value for {', '.join(missing)}")
     return table[name](**options, **extra)
 
 
@@ -129,4 +153,4 @@ def _doublings(stage: Stage, grid: Grid) -> int:
 
 
 __all__ = ["MODELS", "LINEAR", "DEFORMABLE", "Plan", "build", "build_stage", "check_model", "deformable_stage",
-           "linear_stage"]
+           "linear_stage", "real", "whole"]

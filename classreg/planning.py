@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from .errors import OptionError
 from .schedule import Level
 
 
@@ -66,11 +67,15 @@ class Plan:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Plan:
-        """The inverse of `to_dict`."""
-        stages = tuple(
-            Stage(**{**s, "levels": tuple(Level(**v) for v in s["levels"]), "regularisers": tuple(s["regularisers"])})
-            for s in data["stages"])
-        return cls(data["model"], data["init"], stages, data["seed"], tuple(data["notes"]))
+        """The inverse of `to_dict`; OptionError where a part is missing or unknown."""
+        try:
+            stages = tuple(
+                Stage(**{**s, "levels": tuple(Level(**v) for v in s["levels"]),
+                         "regularisers": tuple(s["regularisers"])}) for s in data["stages"])
+            return cls(data["model"], data["init"], stages, data["seed"], tuple(data["notes"]))
+        except (KeyError, TypeError) as error:
+            raise OptionError(f"this is no plan as Plan.to_dict gives it ({type(error).__name__}: {error}); begin from "
+                              "classreg.plan(...).to_dict() and change that") from error
 
     def __str__(self) -> str:
         lines = [f"model = {self.model}", f"init = {self.init}", f"seed = {self.seed}"]

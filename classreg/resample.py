@@ -6,10 +6,11 @@ Must not import: registries, io, matplotlib.
 from __future__ import annotations
 
 import logging
+from numbers import Real
 
 import numpy as np
 
-from .errors import InputError, unknown
+from .errors import InputError, OptionError, unknown
 from .fitted import FittedTransform
 from .grid import Grid
 from .image import Image
@@ -17,6 +18,9 @@ from .mapping import Mapping
 from .sampling import position, resample_labels, sample
 
 log = logging.getLogger("classreg")
+
+#: whole numbers stored as floating point are labels below this
+LARGEST = 2**53
 
 INTERPOLATIONS = ("linear", "nearest", "cubic", "label")
 
@@ -33,12 +37,17 @@ def resample(transform: FittedTransform, moving: Image, grid: Grid, interpolatio
     outside : float, optional
         Value where the grid leaves the moving image: 0 for labels, the image's smallest value otherwise.
 
+    Returns
+    -------
+    Image
+        On `grid`: float32 after linear and cubic interpolation, the moving image's own dtype after nearest and label.
+
     Raises
     ------
     OptionError
-        For an unknown interpolation.
+        For an unknown interpolation, or a value `outside` that the result's dtype does not hold.
     InputError
-        For labels with channels or with fractions.
+        For labels with channels, with fractions, or that are not finite.
     """
     if interpolation is None:
         interpolation = "label" if looks_like_labels(moving) else "linear"
@@ -47,24 +56,29 @@ def resample(transform: FittedTransform, moving: Image, grid: Grid, interpolatio
     mapping = transform.mapping()
     phi = Mapping(mapping.matrix) if mapping.field is None else Mapping(mapping.matrix, mapping.resampled(grid), grid)
     if interpolation == "label":
-        return Image(_labels(moving, phi, grid, outside or 0), grid)
-    outside = float(moving.data.min()) if outside is None else outside
+        return Image(_labels(moving, phi, grid, 0 if outside is None else outside), grid)
+    outside = moving.data.min() if outside is None else outside
     if interpolation == "nearest":
-        return Image(_nearest(moving, phi, grid, outside), grid)
+        return Image(_nearest(moving, phi, grid, _fitting(outside, moving.array.dtype)), grid)
+    outside = _fitting(outside, np.dtype(np.float32))
     source = Image(moving.array.astype(np.float32, copy=False), moving.grid)
     warped, weight, _ = sample(source, phi, grid, order=3 if interpolation == "cubic" else 1)
-    out = np.where(weight > 0.5, warped, np.float32(outside))
+    out = np.where(weight > 0.5, warped, outside)
     return Image(out.reshape(moving.array.shape[:-grid.ndim] + grid.shape), grid)
 
 
 def looks_like_labels(image: Image) -> bool:
-    """Whether an image is a label map by its looks: one channel of integers, and neighbours that mostly agree.
+    """Whether an image is a label map by its looks: one channel of whole numbers whose neighbours mostly agree.
 
     Only samples other than the commonest value (the background) are asked for their neighbour along x: at least 60 %
     of them have the same value in a label map (30 % will do if there are no more than 32 values), hardly any in a grey
     image.
     """
-    if image.array.dtype.kind not in "iu" or image.channels > 1:
+    array = image.array
+    if image.channels > 1:
+        return False
+    if array.dtype.kind == "f" and not (np.isfinite(array).all() and np.abs(array).max() < LARGEST
+                                        and np.array_equal(array, np.rint(array))):
         return False
     a, b = image.data[0, ..., :-1].ravel(), image.data[0, ..., 1:].ravel()
     values, counts = np.unique(a[:: max(1, a.size // 200_000)], return_counts=True)
@@ -78,12 +92,15 @@ def _labels(moving, phi, grid, outside):
         raise InputError(f"a label map has one channel, this one has {moving.channels}")
     array = moving.array
     if array.dtype.kind == "f":
+        if not (np.isfinite(array).all() and np.abs(array).max() < LARGEST):
+            raise InputError("interpolation='label' needs finite whole numbers below 2**53; the map has "
+                             "others: replace them (numpy.nan_to_num, numpy.clip)")
         whole = np.rint(array)
         if np.abs(array - whole).max() > 1e-3:
             raise InputError("interpolation='label' needs whole numbers; the map has fractions "
                              f"(up to {np.abs(array - whole).max():.3g} from the next): threshold it first")
         array = whole.astype(np.int64 if np.abs(whole).max() >= 2**31 else np.int32)
-    out = resample_labels(Image(array, moving.grid), phi, grid, outside)
+    out = resample_labels(Image(array, moving.grid), phi, grid, _fitting(outside, array.dtype))
     lost = np.setdiff1d(np.unique(array), np.unique(out))
     if lost.size:
         log.warning("%d of %d labels are not in the resampled map: %s", lost.size, len(np.unique(array)),
@@ -100,5 +117,20 @@ def _nearest(moving, phi, grid, outside):
     shape = np.array(moving.grid.shape3).reshape(3, 1, 1, 1)
     inside = ((index >= -0.5) & (index <= shape - 0.5) | (shape == 1)).all(0)
     i = np.clip(np.rint(index).astype(np.int64), 0, shape - 1)
-    out = np.where(inside, moving.data[:, i[0], i[1], i[2]], moving.array.dtype.type(outside))
+    out = np.where(inside, moving.data[:, i[0], i[1], i[2]], outside)
     return out.reshape(moving.array.shape[:-grid.ndim] + grid.shape)
+
+
+def _fitting(outside, dtype):
+    """`outside` as a scalar of the result's dtype, or OptionError."""
+    limits = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
+    fits = isinstance(outside, Real) and not isinstance(outside, bool)
+    if fits and dtype.kind == "f":
+        fits = not (np.isfinite(outside) and abs(outside) > float(limits.max))
+    elif fits:
+        fits = limits.min <= outside <= limits.max and outside == int(outside)
+    if not fits:
+        kind = "number" if dtype.kind == "f" else "whole number"
+        raise OptionError(f"outside must fit the dtype of the result: a {kind} from {limits.min:g} to {limits.max:g} "
+                          f"({dtype}); got {outside!r}")
+    return dtype.type(outside)

@@ -1,4 +1,4 @@
-"""Whole registrations on generated heads with a known truth: oblique, anisotropic, off-origin grids, asymmetric shift."""
+"""Whole registrations of generated heads with a known truth: oblique, anisotropic, off-origin grids."""
 
 from __future__ import annotations
 

@@ -248,12 +248,11 @@ def test_parameters_of_a_matrix_outside_the_model_are_the_nearest_member(ndim):
 
 @DIMENSIONS
 @pytest.mark.parametrize("kind", ["rigid", "similarity"])
-def test_parameters_of_a_mirror_are_a_rotation(kind, ndim):
+def test_a_mirror_has_no_rotation_near_it(kind, ndim):
     model = Linear(check.scene(ndim)[0].grid, kind)
     mirror = np.diag([1.0, -1.1, 1.2, 1.0])[[*range(ndim), 3]][:, [*range(ndim), 3]]
-    linear = model.matrix(model.parameters(mirror))[:ndim, :ndim]
-    scale = np.linalg.det(linear) ** (1 / ndim)
-    assert scale > 0 and linear @ linear.T == pytest.approx(scale**2 * np.eye(ndim))
+    with pytest.raises(InputError, match="cannot mirror"):
+        model.parameters(mirror)
 
 
 @DIMENSIONS
@@ -303,7 +302,7 @@ def test_a_world_matrix_must_be_square_and_invertible():
     model, theta = as_linear(grid, matrix)
     assert model.matrix(theta) == pytest.approx(matrix)
     for wrong in (np.zeros((4, 4)), np.eye(3)):
-        with pytest.raises(InputError, match=r"a world matrix is \(4, 4\) and invertible; got"):
+        with pytest.raises(InputError, match="a world matrix"):
             as_linear(grid, wrong)
 
 
@@ -372,7 +371,7 @@ def test_bspline_refine_is_exact_over_all_levels(ndim):
     theta = smooth_noise(theta.shape, 3.0, sigma=0.0)
     before = model.forward(theta, grid)[0].field.copy()
     cells = [theta.shape[-1] - 3]
-    for factor in (4, 2, 1):
+    for factor in (16, 8, 4):  # samples of 16, 8 and 4 mm
         level = grid.coarsen(np.maximum(1, factor * grid.resolution / grid.spacing))
         theta = model.refine(theta, level)
         cells.append(theta.shape[-1] - 3)

@@ -69,8 +69,9 @@ def start(fixed: Image, moving: Image, init: str = "auto", control: Control | No
     if not scored:
         apart = float(np.linalg.norm(f.grid.centre - m.grid.centre))
         names = ", ".join(sorted({name for name, _ in found}))
-        raise GeometryError(f"under none of the starts {names} do the images (or their masks) overlap; their centres are {apart:.1f} mm apart: check the masks and headers, or "
-                            "give a start with init=")
+        raise GeometryError(f"under none of the starts {names} do the images (or their masks) overlap; "
+                            f"their centres are {apart:.1f} mm apart: check the masks and headers, or give a start "
+                            "with init=")
     scored.sort(key=lambda s: s[0])
     listing = ", ".join(f"{name} {-value:.3f}" for value, name, _ in scored)
     return scored[0][2], f"init: {scored[0][1]} (mutual information times overlap: {listing})"

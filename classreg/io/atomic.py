@@ -41,7 +41,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     ...     print(os.listdir(folder), temporary.name.endswith(".nii.gz"))
     ['scan.nii.gz'] True
     """
-    path = Path(path)
+    path = _path(path, "a file")
     if path.is_dir():
         raise FileError(f"{path} is a folder; give the name of a file")
     temporary = path.with_name(f".{secrets.token_hex(8)}{suffix_of(path)}")
@@ -88,7 +88,7 @@ def writable_folder(path: str | os.PathLike) -> Path:
     ...     print(writable_folder(Path(folder) / "a" / "b").is_dir())
     True
     """
-    path = Path(path)
+    path = _path(path, "a folder")
     try:
         path.mkdir(parents=True, exist_ok=True)
         probe = path / f".{secrets.token_hex(8)}"
@@ -97,3 +97,9 @@ def writable_folder(path: str | os.PathLike) -> Path:
     except (OSError, ValueError) as error:
         raise FileError(f"cannot write in the folder {path}: {reason(error)}; choose another") from error
     return path
+
+
+def _path(path, what: str) -> Path:
+    if not isinstance(path, (str, os.PathLike)):
+        raise FileError(f"the path of {what} is needed, got {path!r}")
+    return Path(path)

@@ -11,6 +11,8 @@ Must not import: transforms, optimisers, engine, numba, cupy.
 
 from __future__ import annotations
 
+from numbers import Integral
+
 import numpy as np
 
 from ..backend import workspace
@@ -28,12 +30,12 @@ class MutualInformation(Metric):
     Parameters
     ----------
     bins : int
-        Histogram bins per image, at least 4.
+        Histogram bins per image, 4 to 256.
     """
 
     def __init__(self, bins: int = 32):
-        if not bins >= 4:
-            raise OptionError(f"mi: at least 4 bins are needed, got {bins}")
+        if not (isinstance(bins, Integral) and 4 <= bins <= 256):
+            raise OptionError(f"mi: bins must be a whole number, at least 4 bins and at most 256, got {bins!r}")
         self.bins = int(bins)
 
     def prepare(self, fixed: np.ndarray, moving: np.ndarray, grid) -> None:

@@ -13,9 +13,12 @@ Must not import: transforms, optimisers, engine, numba, cupy.
 
 from __future__ import annotations
 
+from numbers import Real
+
 import numpy as np
 
 from ..backend import workspace
+from ..errors import OptionError
 from ..kernels.cpu import local
 from .base import Metric, adjoint_buffer
 
@@ -30,15 +33,19 @@ class LNCC(Metric):
     ----------
     radius : float
         Half the window's side, in samples of the level's resolution; along coarser axes the window keeps its size in mm
-        (but reaches at least one sample).
+        (but reaches at least one sample). At least 1.
     flat : float
-        Variance, of images with unit variance, below which structure in a window counts as noise.
+        Variance, of images with unit variance, below which structure in a window counts as noise; above 0.
     """
 
     dense = True
     zero = 1e-5  # float32 window sums
 
     def __init__(self, radius: float = 4, flat: float = 1e-3):
+        for name, value, ok in (("radius", radius, "at least 1"), ("flat", flat, "above 0")):
+            number = isinstance(value, Real) and np.isfinite(value)
+            if not number or not (value >= 1 if name == "radius" else value > 0):
+                raise OptionError(f"lncc: {name} must be a finite number {ok}, got {value!r}")
         self.radius, self.flat = radius, flat
 
     def prepare(self, fixed: np.ndarray, moving: np.ndarray, grid) -> None:

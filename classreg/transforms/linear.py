@@ -15,9 +15,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, unknown
 from ..grid import Grid, lower
+from ..image import real_numbers
 from ..mapping import Mapping
+
+KINDS = ("translation", "rigid", "similarity", "affine")
+ROTATIONS = ("quaternion", "euler")
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +42,11 @@ class Linear:
     kind: str = "affine"
     rotation: str = "quaternion"
 
+    def __post_init__(self):
+        for what, name, allowed in (("kind", self.kind, KINDS), ("rotation", self.rotation, ROTATIONS)):
+            if name not in allowed:
+                raise unknown(what, name, allowed)
+
     @property
     def centre(self) -> np.ndarray:
         """World point about which the model turns, (d,)."""
@@ -53,7 +62,13 @@ class Linear:
         return self.parameters(np.eye(self.grid.ndim + 1))
 
     def parameters(self, matrix: np.ndarray) -> np.ndarray:
-        """Parameters of the model's member nearest to a world matrix (d + 1, d + 1)."""
+        """Parameters of the model's member nearest to a world matrix (d + 1, d + 1).
+
+        Raises
+        ------
+        InputError
+            For a reflection, which no rotation is near to.
+        """
         d = self.grid.ndim
         linear = matrix[:d, :d]
         shift = linear @ self.centre + matrix[:d, d] - self.centre
@@ -61,12 +76,12 @@ class Linear:
             return shift
         if self.kind == "affine":
             return np.concatenate([linear.ravel(), shift])
+        if (det := np.linalg.det(linear)) <= 0:
+            raise InputError(f"a {self.kind} model turns and cannot mirror: it has no member near a reflection, and "
+                             f"this matrix has the determinant {det:.3g}; use model='affine', or correct the matrix")
         u, s, vt = np.linalg.svd(linear)
-        flip = np.ones(d)
-        flip[-1] = np.sign(np.linalg.det(u @ vt))
-        turn = self._store((u * flip) @ vt)
-        scale = [np.log(np.mean(s * flip))] if self.kind == "similarity" else []
-        return np.concatenate([scale, turn, shift])
+        scale = [np.log(np.mean(s))] if self.kind == "similarity" else []
+        return np.concatenate([scale, self._store(u @ vt), shift])
 
     def _split(self, theta):
         """Linear part, scale and rotation of theta."""
@@ -235,8 +250,16 @@ def matrix_to_euler(r: np.ndarray) -> np.ndarray:
 
 def as_linear(grid: Grid, matrix: np.ndarray) -> tuple[Linear, np.ndarray]:
     """The affine model and its parameters for a lifted or plain world matrix."""
-    matrix = lower(np.asarray(matrix, float), grid.ndim) if len(matrix) == 4 else np.asarray(matrix, float)
-    if matrix.shape != (grid.ndim + 1,) * 2 or abs(np.linalg.det(matrix[:-1, :-1])) < 1e-9:
-        raise InputError(f"a world matrix is ({grid.ndim + 1}, {grid.ndim + 1}) and invertible; got {matrix.tolist()}")
+    matrix, size = real_numbers(matrix, "world matrix").astype(float), grid.ndim + 1
+    if matrix.shape == (4, 4):
+        matrix = lower(matrix, grid.ndim)
+    if matrix.shape != (size, size):
+        raise InputError(f"a world matrix is ({size}, {size}) for {grid.ndim}-D images, not {matrix.shape}")
+    if not np.isfinite(matrix).all() or abs(np.linalg.det(matrix[:-1, :-1])) < 1e-9:
+        raise InputError(f"a world matrix is finite and invertible; got {matrix.tolist()}; give the one that takes "
+                         "fixed world points to moving world points, in mm")
+    if np.abs(matrix[-1] - np.eye(size)[-1]).max() > 1e-6:
+        raise InputError(f"the last row of a world matrix is (0, ..., 0, 1), not {matrix[-1].tolist()}: points are "
+                         "columns, and the shift stands in the last column; transpose a matrix for rows")
     model = Linear(grid, "affine")
     return model, model.parameters(matrix)

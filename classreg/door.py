@@ -1,0 +1,214 @@
+"""What comes in through the front door, turned into objects or refused with a sentence: options, images, starts, plans.
+
+Everything that can be known to be wrong is known here, before the first iteration. What images themselves can have
+wrong stands in `preflight`.
+
+Must not import: matplotlib, numba, cupy.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from . import models, preflight
+from .engine import check_needs
+from .errors import InputError, OptionError, unknown
+from .fitted import FittedTransform
+from .grid import Grid
+from .image import Image, real_numbers
+from .initialise import INITS
+from .io import load
+from .metrics import METRICS
+from .planning import Plan, Stage
+from .result import Result
+from .schedule import Level, default_factors
+from .transforms.linear import ROTATIONS
+
+
+def check_options(threads=None, time_limit=None, callback=None, rotation: str = "quaternion") -> None:
+    """Raise OptionError for values outside their range."""
+    if threads is not None and not (models.whole(threads) and 1 <= threads <= 1024):
+        raise OptionError(f"threads must be a whole number from 1 to 1024, or None for all cores; got {threads!r}")
+    if time_limit is not None and not (models.real(time_limit) and time_limit > 0):
+        raise OptionError(f"time_limit must be a positive number of seconds, got {time_limit!r}")
+    if callback is not None and not callable(callback):
+        raise OptionError(f"callback must be a function that takes a Record, got {callback!r}")
+    if rotation not in ROTATIONS:
+        raise unknown("rotation", rotation, ROTATIONS)
+
+
+def load_image(source, spacing, channels, name: str) -> Image:
+    """An image from whatever was given as one; spacing goes to arrays and pictures only."""
+    takes = isinstance(source, (np.ndarray, str, os.PathLike))
+    return load(source, spacing=spacing if takes else None, channels=channels, name=name)
+
+
+def load_pair(fixed, moving, fixed_mask, moving_mask, spacing, channels) -> tuple[Image, Image]:
+    """Both images with their masks, checked one by one."""
+    out = []
+    for name, source, mask in (("fixed", fixed, fixed_mask), ("moving", moving, moving_mask)):
+        image = load_image(source, spacing, channels, name)
+        if mask is not None:
+            image = replace(image, weight=_weight(mask, image, name))
+        preflight.check_image(image, name)
+        out.append(image)
+    return out[0], out[1]
+
+
+def _weight(mask, image: Image, name: str) -> np.ndarray:
+    if isinstance(mask, (np.ndarray, list, tuple)):
+        return real_numbers(mask, f"{name} mask")
+    mask = load(mask, name=f"{name} mask")
+    if mask.channels > 1:
+        raise InputError(f"the {name} mask has {mask.channels} channels; a mask has one: give the one that is meant")
+    if not mask.grid.same_as(image.grid, 0.05):
+        raise InputError(f"the {name} mask lies on another grid than its image: {mask.grid} against {image.grid}; "
+                         "resample it with classreg.apply(..., interpolation='nearest')")
+    return mask.data[0].reshape(image.grid.shape)
+
+
+def metric_of(metric) -> dict[str, Any]:
+    """A metric's name and options, checked."""
+    spec = {"name": metric} if isinstance(metric, str) else metric
+    allowed = (*METRICS, "auto")
+    if not isinstance(spec, dict) or not isinstance(spec.get("name"), str):
+        raise OptionError(f"metric must be a name ({', '.join(allowed)}), or a dictionary with one and options, such "
+                          f"as {{'name': 'lncc', 'radius': 3}}; got {metric!r}")
+    if spec["name"] not in allowed:
+        raise unknown("metric", spec["name"], allowed)
+    if spec["name"] != "auto":
+        models.build(spec, METRICS, "metric")
+    elif options := [key for key in spec if key != "name"]:
+        raise OptionError(f"metric 'auto' has no options, got {', '.join(map(repr, options))}; name the metric that "
+                          f"they belong to: {', '.join(METRICS)}")
+    return dict(spec)
+
+
+def begin_of(init, fixed: Image, moving: Image) -> FittedTransform | None:
+    """The transform that `init` gives; None where it is the name of a way to find one."""
+    if isinstance(init, str):
+        if init in INITS:
+            return None
+        if not _like_path(init):
+            raise unknown("init", init, INITS)
+    return transform_of(init, fixed.grid, moving.grid, "init")
+
+
+def _like_path(name: str) -> bool:
+    """Whether a string means a file: it is there, lies in a folder, or has the suffix of a transform."""
+    from .io.itk import FIELDS, LINEAR
+
+    return os.path.exists(name) or os.path.basename(name) != name or name.lower().endswith((*LINEAR, *FIELDS, ".xfm"))
+
+
+def transform_of(given, grid: Grid, to_grid: Grid, name: str) -> FittedTransform:
+    """A transform between two grids from a transform, Result, path or world matrix."""
+    d = grid.ndim
+    if isinstance(given, Result):
+        given = given.transform
+    if isinstance(given, FittedTransform):
+        found = given
+    elif isinstance(given, (str, os.PathLike)):
+        from .io.itk import read_transform
+
+        found = read_transform(given, grid)
+    elif isinstance(given, (np.ndarray, Sequence)):
+        matrix = real_numbers(given, name)
+        if matrix.shape != (d + 1, d + 1):
+            raise InputError(f"{name}: the world matrix of {d}-D images has the shape {(d + 1, d + 1)}, "
+                             f"not {matrix.shape}")
+        found = FittedTransform.from_matrix(matrix, grid, to_grid)
+    else:
+        names = f"a name ({', '.join(INITS)}), " if name == "init" else ""
+        raise OptionError(f"{name} must be {names}a FittedTransform, a Result, a path or a world matrix "
+                          f"{(d + 1, d + 1)}; got {given!r}")
+    if found.ndim != d:
+        raise InputError(f"{name}: the transform is {found.ndim}-D, the images are {d}-D")
+    return found
+
+
+def check_plan(plan: Plan, grid: Grid, begin: FittedTransform | None = None) -> None:
+    """Refuse a plan that could not be run to its end.
+
+    Parameters
+    ----------
+    plan : Plan
+    grid : Grid
+        The fixed grid.
+    begin : FittedTransform, optional
+        Where the first stage begins, if that is given.
+
+    Raises
+    ------
+    OptionError
+        If a stage names a part or an option that is not there, has a value outside its range, levels that are no
+        levels or are too coarse, or parts that do not serve each other.
+
+    Examples
+    --------
+    >>> grid = Grid.from_spacing((64, 64))
+    >>> stage = models.linear_stage("affine", grid, {"name": "mi"}, None)
+    >>> check_plan(Plan("affine", "auto", (stage,)), grid)
+    """
+    if not isinstance(plan, Plan):
+        raise OptionError(f"plan must be a Plan, got {plan!r}; Plan.from_dict makes one from a dictionary, "
+                          "classreg.plan from images")
+    if not isinstance(plan.stages, (tuple, list)) or not plan.stages:
+        raise OptionError(f"a plan needs at least one stage, got {plan.stages!r}; begin from classreg.plan(...)")
+    linear = begin is None or begin.linear
+    for stage in plan.stages:
+        if not isinstance(stage, Stage):
+            raise OptionError(f"a plan's stages are Stage objects, got {stage!r}; Plan.from_dict makes them")
+        kind = _check_stage(stage, grid)
+        if not linear and kind != "dense":
+            raise OptionError(f"stage {stage.name!r} cannot begin from a transform that is not linear; the models "
+                              "dense and greedy can")
+        linear = linear and kind == "linear"
+
+
+def _check_stage(stage: Stage, grid: Grid) -> str:
+    """The name of the stage's transform, once all of the stage is found in order."""
+    where = f"stage {stage.name!r}"
+    parts = [stage.transform, stage.metric, stage.optimiser, *_listed(stage.regularisers, where, "regularisers")]
+    for part in parts:
+        if not isinstance(part, dict) or not isinstance(part.get("name"), str):
+            raise OptionError(f"{where}: each part is a dictionary with a name and options, got {part!r}")
+    _check_levels(_listed(stage.levels, where, "levels"), grid, where)
+    if stage.order not in (1, 3):
+        raise OptionError(f"{where}: the order of interpolation is 1 (linear) or 3 (cubic), got {stage.order!r}")
+    if not models.real(stage.tolerance) or stage.tolerance < 0:
+        raise OptionError(f"{where}: tolerance must be a number of at least 0, got {stage.tolerance!r}")
+    if stage.transform["name"] == "bspline":
+        spacing = stage.transform.get("spacing")
+        if not models.real(spacing) or spacing <= 0:
+            raise OptionError(f"{where}: the spacing of a spline's control points is a number of mm above 0, "
+                              f"got {spacing!r}")
+    for part in stage.regularisers:
+        weight = part.get("weight", 1)
+        if not models.real(weight) or weight < 0:
+            raise OptionError(f"{where}: the weight of {part['name']} must be a number of at least 0, got {weight!r}")
+    transform, metric, regularisers, optimiser = models.build_stage(stage, grid, np.eye(grid.ndim + 1))
+    check_needs(optimiser, transform, metric, regularisers)
+    return stage.transform["name"]
+
+
+def _check_levels(levels, grid: Grid, where: str) -> None:
+    for level in levels:
+        if not isinstance(level, Level) or not models.whole(level.iterations):
+            raise OptionError(f"{where}: a level is Level(factor, iterations) with a whole number of at least 0 "
+                              f"iterations, got {level!r}")
+    factors = [level.factor for level in levels]
+    preflight.check_levels(grid, factors, least=1)
+    if max(factors) > max(default_factors(grid, most=4)):  # the defaults may thin out a short axis
+        preflight.check_levels(grid, factors)
+
+
+def _listed(value, where: str, what: str):
+    if not isinstance(value, (tuple, list)):
+        raise OptionError(f"{where}: {what} are a tuple, got {value!r}")
+    return value
