@@ -11,6 +11,7 @@ Must not import: anything above floor 0.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -112,6 +113,7 @@ def refine_band(cells: int) -> Band:
     return band(rows, k // 2, cells + 3)
 
 
+@lru_cache(maxsize=64)  # asked for at every evaluation
 def spline_gram(cells: int, size: float, derivative: int) -> Band:
     """Integrals of products of r-th derivatives of the basis over the lattice, over its length: (n, n), 7 diagonals.
 
@@ -130,6 +132,7 @@ def spline_gram(cells: int, size: float, derivative: int) -> Band:
     return band(rows, np.arange(n) - 3, n)
 
 
+@lru_cache(maxsize=64)
 def difference_gram(n: int, size: float, derivative: int) -> Band | None:
     """The same for n samples `size` mm apart and finite differences (Neumann border); None for the plain mean."""
     if derivative == 0:
