@@ -27,7 +27,7 @@ import numpy as np
 
 from classreg.backend import Workspace
 from classreg.kernels import cpu
-from classreg.kernels.cpu import filters, histogram, labels, local, pointwise, sample, sample_cubic
+from classreg.kernels.cpu import dense, filters, histogram, labels, local, pointwise, sample, sample_cubic
 from classreg.spline import BLOCK, spline_band
 from classreg.stencil import gaussian_taps
 
@@ -50,8 +50,10 @@ def cases(shape):
         yield module.force, f"{name}, field", z, 16, (image[None], turn, push, field, other[None], outs)
     yield sample.reduce, "12 sums", z, 16, (image[None], turn, other[None], sums(z, 16, 12))
     yield sample.normal, "12 x 12 sums", z, 16, (image[None], turn, weight[None], sums(z, 16, 144))
-    yield sample.stencil_force, "", z, 16, (image[None], other[None], push, outs)
-    yield sample.compose, "", z, 16, (field, np.roll(field, 1, axis=2), push, outs)
+    yield dense.stencil, "with curvature", z, 16, (image[None], other[None], weight[None], push,
+                                                   np.empty((4, *shape), np.float32), sums(z, 16, 2))
+    yield dense.newton, "", z, 16, (np.abs(np.concatenate([field, image[None]])), 0.1, 1.0, outs)
+    yield dense.compose, "", z, 16, (field, np.roll(field, 1, axis=2), push, outs)
     yield labels.vote, "uint8", z, 16, ((image > 0).astype(np.uint8), turn, push, field, np.uint8(0),
                                         np.empty(shape, np.uint8))
     three = [gaussian_taps(1.7, k) for k in shape]

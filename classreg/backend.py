@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextvars
 import os
 from concurrent.futures import ThreadPoolExecutor
-from math import ceil
+from math import ceil, prod
 
 import numpy as np
 
@@ -54,12 +54,18 @@ class Workspace:
         self._buffers.clear()
 
     def buffer(self, name: str, shape, dtype=np.float32) -> np.ndarray:
-        """An uninitialised array that lives until `name` is asked for with another shape."""
+        """An uninitialised array that lives until `name` is asked for again with another shape.
+
+        The name "scratch" is for what is used up within one stage: whoever asks for it may overwrite the others'.
+        """
         shape, dtype = tuple(shape), np.dtype(dtype)
         found = self._buffers.get(name)
-        if found is None or found.shape != shape or found.dtype != dtype:
-            self._buffers.pop(name, None)  # free the old one before the new one is there
-            self._buffers[name] = found = np.empty(shape, dtype)
+        if found is not None and found.shape == shape and found.dtype == dtype:
+            return found
+        if name == "scratch" and found is not None and found.dtype == dtype and found.size >= prod(shape):
+            return found.reshape(-1)[:prod(shape)].reshape(shape)
+        self._buffers.pop(name, None)  # free the old one before the new one is there
+        self._buffers[name] = found = np.empty(shape, dtype)
         return found
 
     def release(self, *names: str) -> None:
@@ -67,8 +73,9 @@ class Workspace:
         for name in names or list(self._buffers):
             self._buffers.pop(name, None)
 
-    def run(self, kernel, n: int, *args, slab: int = 16) -> None:
+    def run(self, kernel, n: int, *args, slab: int | None = None) -> None:
         """Call `kernel(start, stop, slab_index, *args)` for each slab of `range(n)`."""
+        slab = slab or slab_of(n)
         jobs = [(a, min(a + slab, n), k) for k, a in enumerate(range(0, n, slab))]
         small = max((a.size for a in args if isinstance(a, np.ndarray)), default=0) < SMALL
         if self._pool is None or small or len(jobs) == 1:
@@ -77,11 +84,17 @@ class Workspace:
         else:
             list(self._pool.map(lambda job: kernel(*job, *args), jobs))
 
-    def total(self, kernel, n: int, width: int, *args, slab: int = 16) -> np.ndarray:
+    def total(self, kernel, n: int, width: int, *args, slab: int | None = None) -> np.ndarray:
         """Sum over slabs, in slab order, of what `kernel(start, stop, k, *args, sums)` leaves in `sums[k]`."""
+        slab = slab or slab_of(n)
         sums = np.zeros((max(1, ceil(n / slab)), width))
         self.run(kernel, n, *args, sums, slab=slab)
         return sums.sum(axis=0)
+
+
+def slab_of(n: int, most: int = 16, slabs: int = 8) -> int:
+    """Planes per slab of a volume of n planes: at most `most`, and about `slabs` slabs even where planes are few."""
+    return max(1, min(most, ceil(n / slabs)))
 
 
 def workspace() -> Workspace:

@@ -38,15 +38,15 @@ DEFORMABLE = {
     "greedy": dict(
         transform={"name": "dense", "compositive": True},
         optimiser={"name": "greedy"},
-        regularisers=({"name": "gaussian", "sigma": 1.7, "acts_on": "update"},
-                      {"name": "gaussian", "sigma": 0.5, "acts_on": "displacement"}),
-        iterations=(100, 100, 50, 15)),
+        regularisers=({"name": "gaussian", "sigma": 1.4, "acts_on": "update"},
+                      {"name": "gaussian", "sigma": 0.53, "acts_on": "displacement"}),
+        iterations=(50, 50, 30, 10)),
     "svf": dict(
         transform={"name": "velocity"},
         optimiser={"name": "greedy"},
-        regularisers=({"name": "gaussian", "sigma": 1.7, "acts_on": "update"},
-                      {"name": "gaussian", "sigma": 0.5, "acts_on": "velocity"}),
-        iterations=(100, 100, 50, 15)),
+        regularisers=({"name": "gaussian", "sigma": 1.4, "acts_on": "update"},
+                      {"name": "gaussian", "sigma": 0.53, "acts_on": "velocity"}),
+        iterations=(50, 50, 30, 10)),
 }
 
 MODELS = (*LINEAR, *DEFORMABLE)

@@ -19,6 +19,7 @@ from .grid import Grid
 from .image import Image
 from .mapping import Mapping
 from .sampling import Points, sample
+from .stencil import dot, total
 
 #: of the samples that counted at the start of a level, the share below which a step is refused
 LEAST_OVERLAP = 0.25
@@ -44,9 +45,20 @@ class Evaluation:
 
     @cached_property
     def normal(self) -> tuple[np.ndarray, np.ndarray]:
-        """Gradient and Gauss-Newton matrix, for linear models and metrics with a curvature."""
+        """Gradient and Gauss-Newton matrix (linear models), or its diagonal (dense ones); see `phi_back.normal`."""
         objective, _, phi_back, img_back, warped, weight, adjoint, _ = self._parts
-        return phi_back.normal(img_back, adjoint, *objective.metric.curvature(warped, weight))
+        return phi_back.normal(img_back, adjoint, *curvature(objective.metric, warped, weight, adjoint))
+
+
+def curvature(metric, warped, weight, adjoint):
+    """The metric's curvature, or for one without the same everywhere: such that residuals are about 1 on average.
+
+    Images have unit deviation, so a step of Gauss-Newton then moves an edge of average contrast by about its width.
+    """
+    if hasattr(metric, "curvature"):
+        return metric.curvature(warped, weight)
+    scale = np.sqrt(dot(adjoint, adjoint) / max(len(adjoint) * dot(weight, weight), 1e-30))
+    return np.repeat((weight * weight.dtype.type(scale))[None], len(adjoint), 0), None
 
 
 class Objective:
@@ -94,7 +106,7 @@ class Objective:
         warped, weight, img_back = sample(self.moving, phi, self.at, self.order)
         if self._weight is not None:
             np.multiply(weight, self._weight, out=weight)
-        overlap = float(weight.sum(dtype=np.float64))
+        overlap = total(weight)
         self._full = overlap if self._full is None else self._full
         value, adjoint = self.metric(warped, self._held if hold else weight)
         terms, energies = {"metric": float(value)}, []
@@ -102,10 +114,11 @@ class Objective:
             energy, gradient = r(theta, self.transform.grams(theta, self.at))
             terms[type(r).__name__.lower()] = float(energy)
             energies.append((energy, gradient))
-        total = float(sum(terms.values()))
+        objective = float(sum(terms.values()))
         if overlap <= LEAST_OVERLAP * self._full:
-            total = np.inf
-        return Evaluation(total, terms, overlap, (self, theta, phi_back, img_back, warped, weight, adjoint, energies))
+            objective = np.inf
+        return Evaluation(objective, terms, overlap,
+                          (self, theta, phi_back, img_back, warped, weight, adjoint, energies))
 
     def renew(self, evaluation: Evaluation) -> Evaluation:
         """The last evaluation under its own weight, which is held from here on."""

@@ -7,7 +7,8 @@ times the image's own weight; within a step it is held constant. `back` turns an
   back.force(adjoint)      d value / d u, one vector per sample (1/mm);
   back.reduce(adjoint)     d value / d A, (d + 1, d + 1), the 12 sums of a linear model, no field stored;
   back.normal(curvature)   the 12 x 12 Gauss-Newton matrix of A;
-  back.stencil(adjoint)    adjoint times the gradient of the warped image itself, for compositive updates.
+  back.stencil(adjoint)    adjoint times the gradient of the warped image itself, for compositive updates, and with a
+                           curvature the diagonal of their Gauss-Newton matrix.
 
 Must not import: metrics, optimisers, numba, cupy, file libraries.
 """
@@ -21,7 +22,7 @@ import numpy as np
 from .backend import workspace
 from .grid import Grid, lift
 from .image import Image
-from .kernels.cpu import labels, sample_cubic
+from .kernels.cpu import dense, labels, sample_cubic
 from .kernels.cpu import sample as linear
 from .mapping import Mapping, no_field, push
 
@@ -84,13 +85,19 @@ class Back:
         ws.run(kernel.force, out.shape[1], data, p.matrix, p.push, p.field, adjoint, out)
         return out
 
-    def stencil(self, adjoint: np.ndarray) -> np.ndarray:
-        """Adjoint times the gradient of the warped image on its grid, (d, *at.shape3), in 1/mm."""
-        ws = workspace()
-        out = ws.buffer("force", (self.phi.ndim, *self.at.shape3), adjoint.dtype)
-        to_world = np.linalg.inv(self.at.affine3[:3, :3]).T
-        ws.run(linear.stencil_force, out.shape[1], self.warped, adjoint, np.ascontiguousarray(to_world), out)
-        return out
+    def stencil(self, adjoint: np.ndarray, curvature: np.ndarray | None = None):
+        """Adjoint times the gradient of the warped image on its grid, (d, *at.shape3), in 1/mm.
+
+        With a curvature (C, *at.shape3) there is one channel more, the curvature times the gradient's square in 1/mm^2,
+        and the sums of it and of its square are returned too.
+        """
+        ws, d = workspace(), self.phi.ndim
+        out = ws.buffer("force", (d if curvature is None else d + 1, *self.at.shape3), adjoint.dtype)
+        to_world = np.ascontiguousarray(np.linalg.inv(self.at.affine3[:3, :3]).T)
+        none = np.empty((len(adjoint), 0, 0, 0), adjoint.dtype)
+        sums = ws.total(dense.stencil, out.shape[1], 2, self.warped, adjoint, none if curvature is None else curvature,
+                        to_world, out)
+        return out if curvature is None else (out, sums)
 
     def reduce(self, adjoint: np.ndarray) -> np.ndarray:
         """d value / d A for adjoints (K * C, *at.shape3), (K, 4, 4); rows x, y, z, of which the last is zero."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .backend import workspace
+from .backend import slab_of, workspace
 from .kernels.cpu import filters, pointwise
 
 #: below this many samples a Gaussian is the identity
@@ -41,9 +41,14 @@ def add_scaled(a: np.ndarray, s: float, b: np.ndarray, out: np.ndarray) -> np.nd
     return out
 
 
+def total(array: np.ndarray) -> float:
+    """Sum in float64, slab by slab."""
+    return float(workspace().total(pointwise.total, array.size, 1, array.reshape(-1), slab=1 << 18)[0])
+
+
 def peak(field: np.ndarray, scale: np.ndarray) -> float:
     """Largest length of scale . u over a (d, Z, Y, X) field; `scale` (3, 3), e.g. mm to samples."""
-    slab = 16
+    slab = slab_of(field.shape[1])
     peaks = np.zeros((-(-field.shape[1] // slab), 1))
     workspace().run(pointwise.largest, field.shape[1], field, np.ascontiguousarray(scale, float), peaks, slab=slab)
     return float(np.sqrt(peaks.max()))

@@ -10,7 +10,7 @@ import pytest
 
 from classreg.backend import SMALL, Workspace
 from classreg.kernels import reference
-from classreg.kernels.cpu import filters, histogram, labels, local, pointwise, sample, sample_cubic
+from classreg.kernels.cpu import dense, filters, histogram, labels, local, pointwise, sample, sample_cubic
 from classreg.spline import band
 from classreg.stencil import gaussian_taps
 
@@ -158,11 +158,34 @@ def test_normal_matrix_of_a_linear_model(ndim, dtype):
 
 @DTYPES
 @DIMENSIONS
-def test_stencil_force(ndim, dtype):
+@pytest.mark.parametrize("curved", [False, True])
+def test_stencil(ndim, dtype, curved):
     s = Scene(ndim, dtype)
-    args = (s.adjoint[::-1].copy(), s.adjoint, s.push.T.copy())
-    found, = run(sample.stencil_force, s.shape[0], *args, outs=(np.empty((ndim, *s.shape), dtype),))
-    close(found, reference.stencil_force(*args, ndim), tolerance(dtype))
+    warped, to_world = s.adjoint[::-1].copy(), s.push.T.copy()
+    curvature = np.abs(s.adjoint) if curved else np.empty((2, 0, 0, 0), dtype)
+    slab = 8
+    outs = (np.empty((ndim + curved, *s.shape), dtype), np.zeros((-(-s.shape[0] // slab), 2)))
+
+    def kernel(z0, z1, k, *rest):
+        rest[-1][k] = 0  # `run` fills outputs with NaN, sums begin at zero
+        dense.stencil(z0, z1, k, *rest)
+
+    found, sums = run(kernel, s.shape[0], warped, s.adjoint, curvature, to_world, outs=outs, slab=slab)
+    expected = reference.stencil(warped, s.adjoint, curvature if curved else None, to_world, ndim)
+    close(found[:ndim], expected[:ndim], tolerance(dtype))
+    if curved:
+        close(found[ndim], expected[ndim], tolerance(dtype))
+        close(sums.sum(0), [expected[ndim].sum(), (expected[ndim] ** 2).sum()], tolerance(dtype))
+
+
+@DTYPES
+@DIMENSIONS
+def test_newton(ndim, dtype):
+    s = Scene(ndim, dtype)
+    force = np.concatenate([s.field, s.weight[None]])
+    found, = run(dense.newton, s.shape[0], force, 0.25, 1.5, outs=(np.empty_like(s.field),))
+    close(found, reference.newton(force, 0.25, 1.5), tolerance(dtype))
+    assert np.sqrt((found**2).sum(0)).max() <= 1.5 * (1 + 1e-6)
 
 
 @DTYPES
@@ -170,7 +193,7 @@ def test_stencil_force(ndim, dtype):
 def test_compose(ndim, dtype):
     s = Scene(ndim, dtype)
     field = s.field[..., ::-1].copy()
-    found, = run(sample.compose, s.shape[0], field, s.field, s.push, outs=(np.empty_like(field),))
+    found, = run(dense.compose, s.shape[0], field, s.field, s.push, outs=(np.empty_like(field),))
     close(found, reference.compose(field, s.field, s.push), tolerance(dtype))
 
 
@@ -289,9 +312,11 @@ def test_local_correlation(ndim, dtype, radii):
     for found, wanted in zip(parts, expected):
         close(found, wanted, tolerance(dtype, scale))
     close(sums.sum(0), expected_sums, tolerance(dtype))
-    out, = run(local.correlation_adjoint, shape[0], *args, *radii, -0.01, *parts,
-               outs=(np.empty(shape, dtype),), slab=slab)
+    out, curvature = run(local.correlation_adjoint, shape[0], *args, *radii, -0.01, *parts,
+                         outs=(np.empty(shape, dtype), np.empty(shape, dtype)), slab=slab)
     close(out, reference.correlation_adjoint(*args, radii, -0.01, *parts), tolerance(dtype))
+    close(curvature, reference.correlation_curvature(s.weight, radii, -0.01, parts[1]), tolerance(dtype, 2))
+    assert curvature.min() >= -1e-6 * curvature.max()
 
 
 @DTYPES
@@ -316,6 +341,16 @@ def test_joint_histogram_and_its_adjoint(ndim, dtype):
     score = np.random.default_rng(2).standard_normal((bins, bins))
     out, = run(histogram.joint_adjoint, s.shape[0], *args, score, outs=(np.empty(s.shape, dtype),), slab=slab)
     close(out, reference.joint_adjoint(*args, score), tolerance(dtype))
+
+
+@DTYPES
+@DIMENSIONS
+def test_look_up(ndim, dtype):
+    s = Scene(ndim, dtype)
+    table = np.random.default_rng(3).standard_normal(20)
+    args = (s.warped, s.weight, 9.3, 4.1, table)
+    found, = run(histogram.look_up, s.shape[0], *args, outs=(np.empty(s.shape, dtype),))
+    close(found, reference.look_up(*args), tolerance(dtype))
 
 
 def test_joint_adjoint_is_the_derivative_of_the_histogram():

@@ -94,11 +94,24 @@ def normal(image, matrix, curvature):
     return (j * curvature.ravel()) @ j.T
 
 
-def stencil_force(warped, adjoint, to_world, d):
-    """Sum over channels of adjoint * gradient of `warped` itself, (d, z, y, x); one-sided at the border."""
+def stencil(warped, adjoint, curvature, to_world, d):
+    """Sums over channels of adjoint * gradient of `warped` itself, then of curvature * its square, (d + 1, z, y, x).
+
+    One-sided at the border; without a curvature (None), (d, z, y, x).
+    """
     g = [np.gradient(warped.astype(float), axis=k) if warped.shape[k] > 1 else np.zeros(warped.shape)
          for k in (1, 2, 3)]
-    return np.einsum("ka,aczyx,czyx->kzyx", to_world[:d], np.stack(g), adjoint.astype(float))
+    g = np.einsum("ka,aczyx->kczyx", to_world[:d], np.stack(g))
+    force = np.einsum("kczyx,czyx->kzyx", g, adjoint.astype(float))
+    if curvature is None:
+        return force
+    return np.concatenate([force, np.einsum("kczyx,czyx->zyx", g**2, curvature.astype(float))[None]])
+
+
+def newton(force, damping, longest):
+    """-F / (H + damping), shortened below `longest`; `force` holds F, then H, (d + 1, z, y, x)."""
+    step = -force[:-1].astype(float) / (force[-1].astype(float) + damping)
+    return step / np.sqrt(1 + (step**2).sum(0) / longest**2)
 
 
 def compose(field, step, push):
@@ -199,6 +212,11 @@ def correlation_adjoint(fixed, warped, weight, radii, scale, first, second, thir
     return scale * weight.astype(float) * (fixed * parts[0] + 2 * warped * parts[1] - parts[2])
 
 
+def correlation_curvature(weight, radii, scale, second):
+    """2 scale * weight * W[second]."""
+    return 2 * scale * weight.astype(float) * box(second, radii)
+
+
 def parzen(xi, bins):
     """Cubic B-spline windows of positions over all bins, and their derivatives, (n, bins) each."""
     q = np.clip(xi.ravel(), 1.0, bins - 2.000001)[:, None]
@@ -221,3 +239,8 @@ def joint_adjoint(fixed, warped, weight, origin, scale, score):
     f, _ = parzen(origin[0] + scale[0] * fixed.astype(float), len(score))
     _, slope = parzen(origin[1] + scale[1] * warped.astype(float), len(score))
     return weight * np.einsum("na,nb,ab->n", f, slope, score, optimize=True).reshape(fixed.shape) * scale[1]
+
+
+def look_up(warped, weight, origin, scale, table):
+    """weight * table at the bin position, linear between bins, clamped."""
+    return weight * np.interp(origin + scale * warped.astype(float), np.arange(len(table)), table)

@@ -23,6 +23,9 @@ from .base import Metric, adjoint_buffer
 #: bins left free at each end of a table, so that the window's four taps fit
 PAD = 2
 
+#: samples in a bin below which its neighbours' differences say nothing
+FEWEST = 30
+
 
 class MutualInformation(Metric):
     """Minus the mutual information in nats, mean over channels.
@@ -46,6 +49,7 @@ class MutualInformation(Metric):
     def __call__(self, warped: np.ndarray, weight: np.ndarray):
         """Value and adjoint."""
         ws, value, adjoint = workspace(), 0.0, adjoint_buffer(warped)
+        self._tables = []
         size = self.bins + 2 * PAD
         slab = max(1, -(-len(weight) // 32))
         tables = np.empty((-(-len(weight) // slab), size, size))
@@ -59,9 +63,27 @@ class MutualInformation(Metric):
             pf, pm = p.sum(1, keepdims=True), p.sum(0, keepdims=True)
             with np.errstate(divide="ignore", invalid="ignore"):
                 score = np.where(p > 0, np.log(p / (pf * pm)), 0.0)
+            self._tables.append((p, n))
             value -= float((p * score).sum()) / len(warped)
             ws.run(histogram.joint_adjoint, len(f), f, m, weight, origin, scale, score / (-n * len(warped)), out)
         return value, adjoint
+
+    def curvature(self, warped: np.ndarray, weight: np.ndarray):
+        """Fisher information on an intensity of the warped image, given the fixed one, of the last call's histogram.
+
+        I(m) = sum over f of (d P(f|m) / dm)^2 / P(f|m): what Fisher scoring takes for the second derivative of
+        -log P(f|m). Where f = g(m) + noise it is g'^2 / variance, the curvature of least squares. (C, z, y, x).
+        """
+        out = workspace().buffer("mi curvature", warped.shape, warped.dtype)
+        for m, h, limits, (p, n) in zip(warped, out, self.ranges, self._tables):
+            origin, scale = self._bins(limits[1])
+            seen = p.sum(0)
+            given = p / np.maximum(seen, 1e-12)
+            slope = np.gradient(given, axis=1)
+            information = (slope**2 / np.maximum(given, 1e-3)).sum(0) * (seen * n > FEWEST)
+            workspace().run(histogram.look_up, len(m), m, weight, origin, scale,
+                            information * scale**2 / (n * len(warped)), h)
+        return out, None
 
     def _bins(self, limits):
         """Origin and scale of bin positions."""

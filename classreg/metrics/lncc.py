@@ -6,6 +6,8 @@ below `flat` counts little. n = sum w var(F) / B is the structure of the fixed i
 dilute E. Squared, it is blind to contrast sign. The gradient is exact (the force of every window that a voxel belongs
 to, not of its own alone): with a = 2 A / (B C), b = -A^2 / (B C^2),
     dE/dM = -w/n [F W(a) - W(a mean F) + 2 (M W(b) - W(b mean M))].
+1 - A^2 / (B C) is the squared residual, over B, of F less the window's best gain and offset of M; with these held, its
+second derivative is  -2 w/n W(b),  the curvature for Gauss-Newton.
 Source: Avants et al., Medical Image Analysis 2008, doi:10.1016/j.media.2007.06.004.
 
 Must not import: transforms, optimisers, engine, numba, cupy.
@@ -17,7 +19,7 @@ from numbers import Real
 
 import numpy as np
 
-from ..backend import workspace
+from ..backend import slab_of, workspace
 from ..errors import OptionError
 from ..kernels.cpu import local
 from .base import Metric, adjoint_buffer
@@ -41,7 +43,7 @@ class LNCC(Metric):
     dense = True
     zero = 1e-5  # float32 window sums
 
-    def __init__(self, radius: float = 4, flat: float = 1e-3):
+    def __init__(self, radius: float = 7, flat: float = 1e-2):
         for name, value, ok in (("radius", radius, "at least 1"), ("flat", flat, "above 0")):
             number = isinstance(value, Real) and np.isfinite(value)
             if not number or not (value >= 1 if name == "radius" else value > 0):
@@ -57,11 +59,17 @@ class LNCC(Metric):
     def __call__(self, warped: np.ndarray, weight: np.ndarray):
         """Value and adjoint."""
         ws, value, adjoint = workspace(), 0.0, adjoint_buffer(warped)
-        parts = [ws.buffer(f"lncc {k}", weight.shape, warped.dtype) for k in range(3)]
-        eps = warped.dtype.type(self.flat)
-        for f, m, out in zip(self.fixed, warped, adjoint):
-            total, count = ws.total(local.correlation, len(f), 2, f, m, weight, *self.window, eps, *parts, slab=SLAB)
+        parts = ws.buffer("scratch", (3, *weight.shape), warped.dtype)
+        self._curvature = ws.buffer("lncc curvature", warped.shape, warped.dtype)
+        eps, slab = warped.dtype.type(self.flat), slab_of(len(weight), SLAB, 4)
+        for f, m, out, curvature in zip(self.fixed, warped, adjoint, self._curvature):
+            total, count = ws.total(local.correlation, len(f), 2, f, m, weight, *self.window, eps, *parts, slab=slab)
             count = max(count, 1e-12) * len(warped)
             value += total / count
-            ws.run(local.correlation_adjoint, len(f), f, m, weight, *self.window, -1 / count, *parts, out, slab=SLAB)
+            ws.run(local.correlation_adjoint, len(f), f, m, weight, *self.window, -1 / count, *parts, out, curvature,
+                   slab=slab)
         return value, adjoint
+
+    def curvature(self, warped: np.ndarray, weight: np.ndarray):
+        """Of the last call: the windows' squared residuals after their own gain and offset, (C, z, y, x)."""
+        return self._curvature, None

@@ -1,9 +1,13 @@
-"""Greedy descent for dense models: smooth the force, take a step of fixed length, smooth the field.
+"""Greedy descent for dense models: smooth force and curvature, take a Gauss-Newton step per voxel, smooth the field.
 
-    w = -s G_update * force,  max |w| = `step` times the level's resolution;   theta <- G_field * retract(theta, w)
+    w = - (G_update F) / (G_update H + damping <H>),  |w| below `step` times the level's resolution
+    theta <- G_field retract(theta, w)
 
-The length is a cap: it is halved whenever the value has not improved for `patience` steps. Since every step is short
-and smooth, compositive models stay diffeomorphic. Christensen et al., IEEE TIP 1996; Yushkevich et al., 2016.
+F is the force and H the diagonal of the Gauss-Newton matrix (the metric's curvature times the squared gradient of the
+warped image), <H> its typical value at the start of the level. Every place so moves at its own pace, however weak its
+contrast; where there is next to none, the damping lets the neighbours decide. `step` is a cap that is halved whenever
+the value has not improved for `patience` steps. Since every step is short and smooth, compositive models stay
+diffeomorphic. Christensen et al., IEEE TIP 1996; Vercauteren et al., NeuroImage 2009; Yushkevich et al., 2016.
 
 Must not import: registries, io, matplotlib.
 """
@@ -14,6 +18,7 @@ import numpy as np
 
 from ..backend import workspace
 from ..errors import OptionError
+from ..kernels.cpu import dense
 from .state import State
 
 
@@ -24,6 +29,9 @@ class Greedy:
     ----------
     step : float
         Longest motion of a step, in units of the level's resolution.
+    damping : float
+        Share of the typical curvature that is added everywhere: the larger, the more weak structure is left to its
+        neighbours, and the slower.
     patience : int
         Steps without a better value before the length is halved.
     tolerance : float
@@ -32,33 +40,35 @@ class Greedy:
 
     needs = frozenset({"smooth"})
 
-    def __init__(self, step: float = 0.5, patience: int = 5, tolerance: float = 0.02):
-        self.first, self.patience, self.tolerance = step, patience, tolerance
+    def __init__(self, step: float = 0.5, damping: float = 0.15, patience: int = 5, tolerance: float = 0.02):
+        self.first, self.damping, self.patience, self.tolerance = step, damping, patience, tolerance
 
     def init(self, objective, theta: np.ndarray) -> State:
         """Evaluate the start."""
         e = objective(theta)
+        force, typical = e.normal
         return State(e.value, e.terms, theta, e.value,
-                     memory={"force": e.gradient, "length": self.first, "waited": 0})
+                     memory={"force": force, "damping": self.damping * typical, "length": self.first, "waited": 0})
 
     def step(self, objective, theta: np.ndarray, state: State) -> np.ndarray:
         """One step, taken whether or not it decreases the value."""
         m, ws, grid = state.memory, workspace(), objective.fixed.grid
-        update = ws.buffer("update", theta.shape, theta.dtype)
-        self._filter(objective, "update").smooth(m["force"], grid, update)
-        reach = objective.transform.reach(update)
-        if not reach > 0:
+        if not m["damping"] > 0:
             state.done = "the force is zero"
             return theta
-        update *= theta.dtype.type(-m["length"] * grid.resolution / reach)
+        force, d = m["force"], len(theta)
+        smooth = self._filter(objective, "update").smooth(force, grid, ws.buffer("scratch", force.shape, force.dtype))
+        longest = m["length"] * grid.resolution
+        update = force[:d]
+        ws.run(dense.newton, force.shape[1], smooth, m["damping"], longest, update)
+        moved = objective.transform.retract(theta, update, out=smooth[:d])
         field = self._filter(objective, objective.transform.acts_on)
-        moved = objective.transform.retract(theta, update, out=m["force"])
         new = field.smooth(moved, grid, self._free(theta, state))
         value = state.best_value
         e = objective(new)
-        state.step = m["length"] * grid.resolution
+        state.step = longest
         state.keep(new, e)
-        m["force"] = e.gradient
+        m["force"], _ = e.normal
         m["waited"] = 0 if e.value < value else m["waited"] + 1
         if m["waited"] >= self.patience:
             m["length"], m["waited"] = m["length"] / 2, 0

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..backend import workspace
 from ..grid import Grid
-from ..kernels.cpu import sample as kernels
+from ..kernels.cpu import dense as kernels
 from ..mapping import Mapping, push
 from ..spline import difference_gram, linear_band
 from ..stencil import peak
@@ -56,7 +56,7 @@ class Dense:
         if not isinstance(at, Grid):
             u = Mapping(np.eye(self.grid.ndim + 1), theta.reshape((self.grid.ndim, *self._level.shape)), self._level)
             return Mapping(self.matrix, u.displacement(at.world).T.astype(theta.dtype)), None
-        back = stencil_back if self.compositive else force_back
+        back = StencilBack() if self.compositive else ForceBack()
         return Mapping(self.matrix, self.field_of(theta, at).reshape((self.grid.ndim, *at.shape)), at), back
 
     def field_of(self, theta: np.ndarray, at: Grid) -> np.ndarray:
@@ -79,14 +79,36 @@ class Dense:
         return peak(step, push(np.eye(4), len(step)))
 
 
-def force_back(image_back, adjoint):
-    """d value / d u."""
-    return image_back.force(adjoint)
+class ForceBack:
+    """To a step w of u + w."""
+
+    def __call__(self, image_back, adjoint):
+        """d value / d w at w = 0, (d, z, y, x)."""
+        return image_back.force(adjoint)
+
+    def normal(self, image_back, adjoint, curvature, deflate):
+        """Gradient and the diagonal of the Gauss-Newton matrix, (d + 1, z, y, x), and the diagonal's typical value.
+
+        The diagonal is the same for all components: curvature times the squared gradient of the warped image.
+        `deflate` is left out: a sum over the whole image hardly touches any one diagonal entry. The typical value is
+        its mean weighted by itself, which an empty margin does not change.
+        """
+        out, (total, square) = image_back.stencil(adjoint, curvature)
+        out[:-1] = image_back.force(adjoint)
+        return out, square / max(total, 1e-30)
 
 
-def stencil_back(image_back, adjoint):
-    """d value / d w of phi o (id + w) at w = 0."""
-    return image_back.stencil(adjoint)
+class StencilBack(ForceBack):
+    """To a step w of phi o (id + w)."""
+
+    def __call__(self, image_back, adjoint):
+        """d value / d w at w = 0, (d, z, y, x)."""
+        return image_back.stencil(adjoint)
+
+    def normal(self, image_back, adjoint, curvature, deflate):
+        """As in `ForceBack`."""
+        out, (total, square) = image_back.stencil(adjoint, curvature)
+        return out, square / max(total, 1e-30)
 
 
 def compose(field: np.ndarray, step: np.ndarray, grid: Grid, out: np.ndarray) -> np.ndarray:

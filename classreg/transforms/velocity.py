@@ -1,6 +1,9 @@
 """Stationary velocity field: phi = A o exp(v), by scaling and squaring.
 
-    u <- v / 2^K;  K times:  u <- u + u o (id + u)        with  max |v| / 2^K < 1/2 voxel
+    u <- w o (id + w / 2), w = v / 2^K;  K times:  u <- u + u o (id + u)        with  max |w| < 1/2 voxel
+
+The midpoint in the first line makes the start exact to second order in w: with u <- w alone the whole sum is as wrong as
+several more squarings would mend.
 
 A step w is taken in the log domain, v + w (first order of the Baker-Campbell-Hausdorff series), with the gradient of
 the composition phi o exp(w). Source: Vercauteren et al., MICCAI 2008, doi:10.1007/978-3-540-85988-8_90.
@@ -18,7 +21,7 @@ from ..backend import workspace
 from ..grid import Grid
 from ..mapping import Mapping, push
 from ..stencil import peak
-from .dense import Dense, compose, resize, stencil_back
+from .dense import Dense, StencilBack, compose, resize
 
 
 @dataclass(eq=False)
@@ -32,7 +35,7 @@ class Velocity(Dense):
         """The mapping on `at`, and its way back to a step of v."""
         if not isinstance(at, Grid):
             return super().forward(self.field_of(theta, self._level), at)
-        return Mapping(self.matrix, self.field_of(theta, at).reshape((self.grid.ndim, *at.shape)), at), stencil_back
+        return Mapping(self.matrix, self.field_of(theta, at).reshape((self.grid.ndim, *at.shape)), at), StencilBack()
 
     def field_of(self, theta: np.ndarray, at: Grid) -> np.ndarray:
         """exp(v) - id in mm, (d, z, y, x)."""
@@ -50,7 +53,11 @@ def exponential(velocity: np.ndarray, grid: Grid) -> np.ndarray:
     to_index = push(np.linalg.inv(grid.affine3), len(velocity))
     squarings = int(max(0, np.ceil(np.log2(max(peak(velocity, to_index), 1e-9) / 0.5))))
     u, other = (ws.buffer(f"exponential {k}", velocity.shape, velocity.dtype) for k in (0, 1))
-    np.multiply(velocity, velocity.dtype.type(0.5**squarings), out=u)
+    np.multiply(velocity, velocity.dtype.type(0.5 ** (squarings + 1)), out=other)
+    compose(other, other, grid, u)  # w / 2 + (w / 2) o (id + w / 2)
+    u *= 2
+    u -= other
+    u -= other
     for _ in range(squarings):
         compose(u, u, grid, other)
         u, other = other, u

@@ -67,3 +67,16 @@ def joint_adjoint(z0, z1, slab, fixed, warped, weight, origin, scale, score, out
                         total += a * (b0 * score[i + k, j] + b1 * score[i + k, j + 1]
                                       + b2 * score[i + k, j + 2] + b3 * score[i + k, j + 3])
                 out[z, y, x] = w * total * scale[1]
+
+
+@kernel
+def look_up(z0, z1, slab, warped, weight, origin, scale, table, out):
+    """out = weight * table at the bin position of the warped intensity, linear between bins, clamped."""
+    _, Y, X = warped.shape
+    top = table.size - 1.0
+    for z in range(z0, z1):
+        for y in range(Y):
+            for x in range(X):
+                q = min(max(origin + scale * warped[z, y, x], 0.0), top)
+                i = min(int(q), table.size - 2)
+                out[z, y, x] = weight[z, y, x] * (table[i] + (q - i) * (table[i + 1] - table[i]))

@@ -55,6 +55,15 @@ def dot(k0, k1, slab, a, b, sums):
 
 
 @kernel
+def total(k0, k1, slab, a, sums):
+    """sums[slab] += sum of a flat array."""
+    s = 0.0
+    for i in range(k0, k1):
+        s += np.float64(a[i])
+    sums[slab, 0] += s
+
+
+@kernel
 def add_scaled(k0, k1, slab, a, s, b, out):
     """out = a + s b, flat arrays."""
     T = out.dtype.type

@@ -25,43 +25,55 @@ def cell(p, n):
 
 @kernel
 def warp(z0, z1, slab, image, matrix, push, field, out, weight):
-    """out[c] = image[c] at p, weight = how far inside p is."""
+    """out[c] = image[c] at p, weight = how far inside p is; rows at a time, so that positions fill vector registers."""
     C, D, H, W = image.shape
     _, Z, Y, X = out.shape
     T = out.dtype.type
     has_field = field.shape[1] > 0
     last = field.shape[0] - 1
+    a0, a1, a2 = T(push[0, 0]), T(push[0, 1]), T(push[0, 2])
+    b0, b1, b2 = T(push[1, 0]), T(push[1, 1]), T(push[1, 2])
+    c0, c1, c2 = T(push[2, 0]), T(push[2, 1]), T(push[2, 2])
+    mz, my, mx = matrix[0, 2], matrix[1, 2], matrix[2, 2]
+    sz, sy, sx = (H * W if D > 1 else 0), (W if H > 1 else 0), (1 if W > 1 else 0)
+    oz, oy, ox = T(0) if D == 1 else T(1), T(0) if H == 1 else T(1), T(0) if W == 1 else T(1)
+    tz, ty, tx = T(D - 1), T(H - 1), T(W - 1)
+    lz, ly, lx = max(D - 2, 0), max(H - 2, 0), max(W - 2, 0)
+    flat = image.reshape(C, D * H * W)
+    at = np.empty(X, np.int64)
+    pz, py, px = np.empty(X, out.dtype), np.empty(X, out.dtype), np.empty(X, out.dtype)
     for z in range(z0, z1):
         for y in range(Y):
             bz = matrix[0, 0] * z + matrix[0, 1] * y + matrix[0, 3]
             by = matrix[1, 0] * z + matrix[1, 1] * y + matrix[1, 3]
             bx = matrix[2, 0] * z + matrix[2, 1] * y + matrix[2, 3]
             for x in range(X):
-                pz = T(bz + matrix[0, 2] * x)
-                py = T(by + matrix[1, 2] * x)
-                px = T(bx + matrix[2, 2] * x)
-                if has_field:
+                pz[x], py[x], px[x] = T(bz + mz * x), T(by + my * x), T(bx + mx * x)
+            if has_field:
+                for x in range(X):
                     u, v, w = field[0, z, y, x], field[1, z, y, x], field[last, z, y, x]
-                    pz += T(push[0, 0]) * u + T(push[0, 1]) * v + T(push[0, 2]) * w
-                    py += T(push[1, 0]) * u + T(push[1, 1]) * v + T(push[1, 2]) * w
-                    px += T(push[2, 0]) * u + T(push[2, 1]) * v + T(push[2, 2]) * w
-                iz, fz, sz, wz, _a = cell(pz, D)
-                iy, fy, sy, wy, _b = cell(py, H)
-                ix, fx, sx, wx, _c = cell(px, W)
-                weight[z, y, x] = wz * wy * wx
-                for c in range(C):
-                    m = image[c]
-                    a = m[iz, iy, ix]
-                    b = m[iz, iy + sy, ix]
-                    e = m[iz + sz, iy, ix]
-                    f = m[iz + sz, iy + sy, ix]
-                    a += fx * (m[iz, iy, ix + sx] - a)
-                    b += fx * (m[iz, iy + sy, ix + sx] - b)
-                    e += fx * (m[iz + sz, iy, ix + sx] - e)
-                    f += fx * (m[iz + sz, iy + sy, ix + sx] - f)
-                    a += fy * (b - a)
-                    e += fy * (f - e)
-                    out[c, z, y, x] = a + fz * (e - a)
+                    pz[x] += a0 * u + a1 * v + a2 * w
+                    py[x] += b0 * u + b1 * v + b2 * w
+                    px[x] += c0 * u + c1 * v + c2 * w
+            for x in range(X):
+                qz, qy, qx = min(max(pz[x], T(0)), tz), min(max(py[x], T(0)), ty), min(max(px[x], T(0)), tx)
+                weight[z, y, x] = (max(T(0), T(1) - oz * abs(pz[x] - qz)) * max(T(0), T(1) - oy * abs(py[x] - qy))
+                                   * max(T(0), T(1) - ox * abs(px[x] - qx)))
+                iz, iy, ix = min(np.int64(qz), lz), min(np.int64(qy), ly), min(np.int64(qx), lx)
+                pz[x], py[x], px[x] = qz - T(iz), qy - T(iy), qx - T(ix)
+                at[x] = (iz * H + iy) * W + ix
+            for c in range(C):
+                for x in range(X):
+                    i, f = at[x], px[x]
+                    a, b = flat[c, i], flat[c, i + sy]
+                    e, g = flat[c, i + sz], flat[c, i + sz + sy]
+                    a += f * (flat[c, i + sx] - a)
+                    b += f * (flat[c, i + sy + sx] - b)
+                    e += f * (flat[c, i + sz + sx] - e)
+                    g += f * (flat[c, i + sz + sy + sx] - g)
+                    a += py[x] * (b - a)
+                    e += py[x] * (g - e)
+                    out[c, z, y, x] = a + pz[x] * (e - a)
 
 
 @inline
@@ -204,66 +216,3 @@ def normal(z0, z1, slab, image, matrix, curvature, sums):
                             if a != b:
                                 sums[slab, 12 * (4 * b + n) + 4 * a + m] += v
                     j += 1
-
-
-@kernel
-def stencil_force(z0, z1, slab, warped, adjoint, to_world, out):
-    """out[k] = sum over c of adjoint[c] * d warped[c] / d x_k by central differences, in 1 / mm.
-
-    `to_world` (3, 3) takes a gradient per index to a gradient per mm; one-sided differences at the border.
-    """
-    C, Z, Y, X = warped.shape
-    d = out.shape[0]
-    T = out.dtype.type
-    half = T(0.5)
-    for z in range(z0, z1):
-        za, zb = max(z - 1, 0), min(z + 1, Z - 1)
-        kz = T(1.0 / max(zb - za, 1))
-        for y in range(Y):
-            ya, yb = max(y - 1, 0), min(y + 1, Y - 1)
-            ky = T(1.0 / max(yb - ya, 1))
-            for k in range(d):
-                az, ay, ax = T(to_world[k, 0]) * kz, T(to_world[k, 1]) * ky, T(to_world[k, 2])
-                for c in range(C):
-                    m = warped[c]
-                    for x in range(X):
-                        xa, xb = max(x - 1, 0), min(x + 1, X - 1)
-                        kx = half if xb - xa == 2 else T(1)
-                        t = az * (m[zb, y, x] - m[za, y, x]) + ay * (m[z, yb, x] - m[z, ya, x])
-                        t += ax * kx * (m[z, y, xb] - m[z, y, xa])
-                        t *= adjoint[c, z, y, x]
-                        if c == 0:
-                            out[k, z, y, x] = t
-                        else:
-                            out[k, z, y, x] += t
-
-
-@kernel
-def compose(z0, z1, slab, field, step, push, out):
-    """out = step + field o (id + step): displacement of the composition, linear interpolation, clamped.
-
-    `push` (3, 3) takes mm to indices of `field`'s grid, on which `step` and `out` live too.
-    """
-    d, Z, Y, X = field.shape
-    T = out.dtype.type
-    last = d - 1
-    for z in range(z0, z1):
-        for y in range(Y):
-            for x in range(X):
-                u, v, w = step[0, z, y, x], step[1, z, y, x], step[last, z, y, x]
-                iz, fz, sz, _a, _d = cell(T(z) + T(push[0, 0]) * u + T(push[0, 1]) * v + T(push[0, 2]) * w, Z)
-                iy, fy, sy, _b, _e = cell(T(y) + T(push[1, 0]) * u + T(push[1, 1]) * v + T(push[1, 2]) * w, Y)
-                ix, fx, sx, _c, _f = cell(T(x) + T(push[2, 0]) * u + T(push[2, 1]) * v + T(push[2, 2]) * w, X)
-                for k in range(d):
-                    m = field[k]
-                    a = m[iz, iy, ix]
-                    b = m[iz, iy + sy, ix]
-                    e = m[iz + sz, iy, ix]
-                    f = m[iz + sz, iy + sy, ix]
-                    a += fx * (m[iz, iy, ix + sx] - a)
-                    b += fx * (m[iz, iy + sy, ix + sx] - b)
-                    e += fx * (m[iz + sz, iy, ix + sx] - e)
-                    f += fx * (m[iz + sz, iy + sy, ix + sx] - f)
-                    a += fy * (b - a)
-                    e += fy * (f - e)
-                    out[k, z, y, x] = step[k, z, y, x] + a + fz * (e - a)

@@ -1,0 +1,140 @@
+"""Dense fields: gradient of the warped image on its own grid, a preconditioned step, composition.
+
+Rows are treated whole in buffers of the thread: positions and differences there fill vector registers, and only the
+gathers stay scalar. `push` and `to_world` are (3, 3) as in `sample.py`; with d = 2 the last component is not there.
+"""
+
+import numpy as np
+
+from . import kernel
+
+
+@kernel
+def stencil(z0, z1, slab, warped, adjoint, curvature, to_world, out, sums):
+    """out[k] = sum over c of adjoint[c] * d warped[c] / d x_k, in 1 / mm, by central differences, one-sided at borders.
+
+    With curvature (C, Z, Y, X) instead of an empty one, out has one more channel, the diagonal of the Gauss-Newton
+    matrix up to its direction:  out[d] = sum over c of curvature[c] * |d warped[c] / d x|^2,  in 1 / mm^2, and
+    sums[slab] += the sums of out[d] and of its square. `to_world` takes a gradient per index to one per mm.
+    """
+    C, Z, Y, X = warped.shape
+    T = out.dtype.type
+    curved = curvature.shape[1] > 0
+    d = out.shape[0] - 1 if curved else out.shape[0]
+    half = T(0.5)
+    row = np.empty(X + 2, out.dtype)
+    gz, gy, gx, h = np.empty(X, out.dtype), np.empty(X, out.dtype), np.empty(X, out.dtype), np.empty(X, out.dtype)
+    total, square = 0.0, 0.0
+    for z in range(z0, z1):
+        za, zb = max(z - 1, 0), min(z + 1, Z - 1)
+        kz = T(1.0 / max(zb - za, 1))
+        for y in range(Y):
+            ya, yb = max(y - 1, 0), min(y + 1, Y - 1)
+            ky = T(1.0 / max(yb - ya, 1))
+            for c in range(C):
+                for x in range(X):
+                    gz[x] = kz * (warped[c, zb, y, x] - warped[c, za, y, x])
+                    gy[x] = ky * (warped[c, z, yb, x] - warped[c, z, ya, x])
+                    h[x] = warped[c, z, y, x]
+                row[1:X + 1] = h
+                row[0], row[X + 1] = row[1], row[X]
+                left, right = row[0:], row[2:]
+                for x in range(X):
+                    gx[x] = half * (right[x] - left[x])
+                if X > 1:
+                    gx[0] *= 2
+                    gx[X - 1] *= 2
+                for x in range(X):
+                    h[x] = 0
+                for k in range(d):
+                    az, ay, ax = T(to_world[k, 0]), T(to_world[k, 1]), T(to_world[k, 2])
+                    if c == 0:
+                        for x in range(X):
+                            t = az * gz[x] + ay * gy[x] + ax * gx[x]
+                            h[x] += t * t
+                            out[k, z, y, x] = t * adjoint[c, z, y, x]
+                    else:
+                        for x in range(X):
+                            t = az * gz[x] + ay * gy[x] + ax * gx[x]
+                            h[x] += t * t
+                            out[k, z, y, x] += t * adjoint[c, z, y, x]
+                if curved:
+                    if c == 0:
+                        for x in range(X):
+                            out[d, z, y, x] = h[x] * curvature[c, z, y, x]
+                    else:
+                        for x in range(X):
+                            out[d, z, y, x] += h[x] * curvature[c, z, y, x]
+            if curved:
+                for x in range(X):
+                    v = np.float64(out[d, z, y, x])
+                    total += v
+                    square += v * v
+    sums[slab, 0] += total
+    sums[slab, 1] += square
+
+
+@kernel
+def newton(z0, z1, slab, force, damping, longest, out):
+    """out = -F / (H + damping), shortened to stay below `longest`; force (d + 1, Z, Y, X) holds F, then H.
+
+    A step s becomes s / sqrt(1 + |s|^2 / longest^2), which keeps a smooth field smooth; sums are left to the caller.
+    """
+    d = force.shape[0] - 1
+    _, _, Y, X = force.shape
+    T = out.dtype.type
+    last = d - 1
+    floor, bound = T(damping), T(1.0 / (longest * longest))
+    for z in range(z0, z1):
+        for y in range(Y):
+            for x in range(X):
+                k = T(-1) / (force[d, z, y, x] + floor)
+                u, v = k * force[0, z, y, x], k * force[1, z, y, x]
+                w = k * force[last, z, y, x] if d == 3 else T(0)
+                k /= np.sqrt(T(1) + bound * (u * u + v * v + w * w))
+                out[0, z, y, x] = k * force[0, z, y, x]
+                out[1, z, y, x] = k * force[1, z, y, x]
+                if d == 3:
+                    out[last, z, y, x] = k * force[last, z, y, x]
+
+
+@kernel
+def compose(z0, z1, slab, field, step, push, out):
+    """out = step + field o (id + step): displacement of the composition, linear interpolation, clamped.
+
+    `push` (3, 3) takes mm to indices of `field`'s grid, on which `step` and `out` live too.
+    """
+    d, Z, Y, X = field.shape
+    T = out.dtype.type
+    last = d - 1
+    a0, a1, a2 = T(push[0, 0]), T(push[0, 1]), T(push[0, 2])
+    b0, b1, b2 = T(push[1, 0]), T(push[1, 1]), T(push[1, 2])
+    c0, c1, c2 = T(push[2, 0]), T(push[2, 1]), T(push[2, 2])
+    mz, my, mx = T(Z - 1), T(Y - 1), T(X - 1)
+    lz, ly, lx = max(Z - 2, 0), max(Y - 2, 0), max(X - 2, 0)
+    sz, sy, sx = (Y * X if Z > 1 else 0), (X if Y > 1 else 0), (1 if X > 1 else 0)
+    flat = field.reshape(d, Z * Y * X)
+    at = np.empty(X, np.int64)
+    fz, fy, fx = np.empty(X, out.dtype), np.empty(X, out.dtype), np.empty(X, out.dtype)
+    for z in range(z0, z1):
+        for y in range(Y):
+            for x in range(X):
+                u, v, w = step[0, z, y, x], step[1, z, y, x], step[last, z, y, x]
+                pz = min(max(T(z) + a0 * u + a1 * v + a2 * w, T(0)), mz)
+                py = min(max(T(y) + b0 * u + b1 * v + b2 * w, T(0)), my)
+                px = min(max(T(x) + c0 * u + c1 * v + c2 * w, T(0)), mx)
+                iz, iy, ix = min(np.int32(pz), lz), min(np.int32(py), ly), min(np.int32(px), lx)
+                fz[x], fy[x], fx[x] = pz - T(iz), py - T(iy), px - T(ix)
+                at[x] = (iz * Y + iy) * X + ix
+            for k in range(d):
+                for x in range(X):
+                    i = at[x]
+                    a, b = flat[k, i], flat[k, i + sy]
+                    e, f = flat[k, i + sz], flat[k, i + sz + sy]
+                    a += fx[x] * (flat[k, i + sx] - a)
+                    b += fx[x] * (flat[k, i + sy + sx] - b)
+                    e += fx[x] * (flat[k, i + sz + sx] - e)
+                    f += fx[x] * (flat[k, i + sz + sy + sx] - f)
+                    a += fy[x] * (b - a)
+                    e += fy[x] * (f - e)
+                    out[k, z, y, x] = step[k, z, y, x] + a + fz[x] * (e - a)
