@@ -3,10 +3,11 @@
     python benchmarks/large_motion.py CASE OUT [--peak 25] [--seed 1] [--self]
 
 The moving image M of a case becomes M'(y) = M(psi(y)) with psi(y) = y + s(y), s breathing-like: mostly along world z
-(cranio-caudal), a third as much along y, zero at both ends of the field of view so that nothing leaves it, large in the
-middle and small at the sides, as a diaphragm moves and a chest wall does not; its longest vector has `--peak` mm. Landmarks and labels are carried along, so a transform
-is right if it takes fixed landmarks to the moved ones. With --self the fixed image is the original moving one, the
-new moving image has another gain, gamma and noise, and 2000 points of the foreground are the truth.
+(cranio-caudal), a third as much along y, zero at both ends of the field of view so that nothing leaves it, large in
+the middle and small at the sides, as a diaphragm moves and a chest wall does not; its longest vector has `--peak` mm.
+Landmarks and labels are carried along, so a transform is right if it takes fixed landmarks to the moved ones. With
+--self the fixed image is the original moving one, the new moving image has another gain, gamma and noise, and 2000
+points of the foreground are the truth.
 """
 
 from __future__ import annotations

@@ -12,8 +12,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from . import door, models, preflight
 from .backend import Workspace
 from .engine import Control, Record, run

@@ -1,4 +1,4 @@
-"""Where a registration begins: a world matrix from headers, centres or moments; a deformation from a discrete search."""
+"""Where a registration begins: a matrix from headers, centres or moments; a deformation from a discrete search."""
 
 from .discrete import SEARCHES, deformation
 from .start import INITS, modality, start

@@ -10,7 +10,9 @@ which decouples a convex smoothness from a cost of any shape; a second, finer pa
 Heinrich et al., MICCAI 2013, doi:10.1007/978-3-642-40811-3_24 (descriptor); MICCAI 2014,
 doi:10.1007/978-3-319-10443-0_61 (coupled convex search).
 
-All lengths are shares of the field of view or of the grid's own spacing, and all vectors are world mm, so any grid does.
+All lengths are shares of the field of view or of the grid's own spacing, and all vectors are world mm: any grid does.
+
+Must not import: registries, io, matplotlib, numba.
 """
 
 from __future__ import annotations
@@ -116,7 +118,7 @@ def deformation(fixed: Image, moving: Image, matrix: np.ndarray, metric, search:
 
 
 def _race(fine, coarse, matrix, u, grid: Grid, metric, control: Control) -> float:
-    """A field refined for some iterations on the coarse images: its misfit on the fine ones and the charge for strain."""
+    """A field refined for some iterations on the coarse images: misfit on the fine ones plus the charge for strain."""
     f, m = fine
     model = Dense(f.grid, matrix, compositive=True)
     theta = model.fit(u.reshape((grid.ndim, *grid.shape3)), grid)
@@ -130,7 +132,7 @@ def _race(fine, coarse, matrix, u, grid: Grid, metric, control: Control) -> floa
 
 
 def discrete(fixed: Image, moving: Image, matrix: np.ndarray) -> tuple[np.ndarray, Grid] | None:
-    """u in mm with phi(x) = A (x + u(x)), (d, *grid.shape) float32, and its grid; None where there is no plane to search.
+    """u in mm with phi(x) = A (x + u(x)), (d, *grid.shape) float32, and its grid; None for images that are lines.
 
     Parameters
     ----------
@@ -220,7 +222,7 @@ def _pairs(shape3) -> np.ndarray:
 
 
 def _describe(data: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Self-similarity of (channels, z, y, x) data, (pairs, z, y, x): exp(-(D - min D) / mean D), D summed over channels."""
+    """Self-similarity of (channels, z, y, x) data, (pairs, z, y, x): exp(-(D - min D) / mean D)."""
     ws, shape = workspace(), data.shape[1:]
     radius = np.where(np.array(shape) > 1, PATCH, 0)
     margin = np.where(np.array(shape) > 1, PATCH + DILATION, 0)
@@ -251,12 +253,12 @@ def _cells(n: int, cells: int, size: int) -> np.ndarray:
 
 
 def _unfolded(u: np.ndarray, grid: Grid) -> np.ndarray:
-    """The field smoothed, and after that shrunk, until its Jacobian determinant is safely positive everywhere."""
-    for k in range(8):
-        if jacobian_determinant(u.reshape((grid.ndim, *grid.shape)), grid).min() > LEAST_JACOBIAN:
-            break
-        if k < 4:
+    """The field smoothed, and after some rounds shrunk, until its Jacobian determinant is safely positive."""
+    rounds = 0
+    while jacobian_determinant(u.reshape((grid.ndim, *grid.shape)), grid).min() <= LEAST_JACOBIAN:
+        if rounds < 4:
             u = smooth(u, PASSES[0][0] * grid.resolution / grid.spacing3, np.empty_like(u))
         else:
             u = u * np.float32(0.7)
+        rounds += 1
     return u

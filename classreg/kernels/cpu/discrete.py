@@ -64,8 +64,9 @@ def cost(k0, k1, slab, fixed, fixed_weight, moving, moving_weight, bz, by, bx, p
     """Weighted squared difference of descriptors per cell and shift, mean over channels.
 
     Cell (k, j, i) has the samples bz[k, 0] <= z < bz[k, 1] and so on, of which only every pace[0]-th plane and
-    pace[1]-th row is looked at; `shifts` (D, 3) are offsets into the padded moving arrays, at least 0. out (K, J, I, D) = sum of w (F - M)^2 / C, weight = sum of w, with w the product of both
-    weights. The number of channels is a multiple of 4.
+    pace[1]-th row is looked at; `shifts` (D, 3) are offsets into the padded moving arrays, at least 0.
+    out (K, J, I, D) = sum of w (F - M)^2 / C, weight = sum of w, with w the product of both weights. The number of
+    channels is a multiple of 4.
     """
     C, _, _, X = fixed.shape
     T = out.dtype.type
