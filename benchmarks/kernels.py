@@ -27,7 +27,7 @@ import numpy as np
 
 from classreg.backend import Workspace
 from classreg.kernels import cpu
-from classreg.kernels.cpu import dense, filters, histogram, labels, local, pointwise, sample, sample_cubic
+from classreg.kernels.cpu import dense, discrete, filters, histogram, labels, local, pointwise, sample, sample_cubic
 from classreg.spline import BLOCK, spline_band
 from classreg.stencil import gaussian_taps
 
@@ -76,11 +76,32 @@ def cases(shape):
     tables = np.zeros((-(-z // slab), 36, 36))
     yield histogram.joint, "32 bins", z, slab, (image, other, weight, origin, scale, tables)
     yield histogram.joint_adjoint, "32 bins", z, 16, (image, other, weight, origin, scale, tables[0], out[0])
+    yield from searches(tuple(max(8, k // 4) for k in shape), rng)
     yield pointwise.moments, "", z, 16, (image, other, weight, sums(z, 16, 6))
     yield pointwise.combine, "", z, 16, (image, other, weight, 1.0, -1.0, 0.5, out[0])
     yield pointwise.dot, "field", 3 * n, 1 << 18, (field.ravel(), outs.ravel(), sums(3 * n, 1 << 18, 1))
     yield pointwise.add_scaled, "field", 3 * n, 1 << 18, (field.ravel(), 0.5, outs.ravel(), outs.ravel())
     yield pointwise.largest, "field", z, 16, (field, push, sums(z, 16, 1))
+
+
+def searches(shape, rng):
+    """The kernels of the discrete search, on a coarse grid of `shape`: cells of 4 samples, 9 steps of 2 per axis."""
+    reach, channels = 8, 12
+    wide = tuple(k + 2 * reach for k in shape)
+    image = rng.normal(size=tuple(k + 4 for k in wide)).astype(np.float32)
+    pairs, out = rng.integers(0, 3, (channels, 2, 3)), np.empty((channels, *wide), np.float32)
+    yield discrete.distances, "12 pairs, coarse grid", wide[0], 16, (image, pairs, np.ones(3, int), out)
+    yield discrete.descriptors, "coarse grid", wide[0], 16, (1e-3, 1e3, out)
+    fixed, weight = np.ones((channels, *shape), np.float32), np.ones(shape, np.float32)
+    bounds = [np.stack([np.arange(0, k - 3, 4), np.arange(4, k + 1, 4)], -1) for k in shape]
+    shifts = np.stack(np.meshgrid(*[np.arange(0, 17, 2)] * 3, indexing="ij"), -1).reshape(-1, 3)
+    volume, count = np.empty((2, *map(len, bounds), len(shifts)), np.float32)
+    yield discrete.cost, "729 shifts, coarse grid", len(bounds[0]), 1, (
+        fixed, weight, out, np.ones(wide, np.float32), *bounds, np.array([2, 2]), shifts, volume, count)
+    flat = volume.reshape(-1, len(shifts))
+    centre = np.zeros((len(flat), 3), np.float32)
+    yield discrete.cheapest, "729 shifts, coarse grid", len(flat), 64, (
+        flat, shifts.astype(np.float32), 0.1, centre, np.empty_like(centre))
 
 
 def sums(n, slab, width):

@@ -12,15 +12,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from . import door, models, preflight
 from .backend import Workspace
 from .engine import Control, Record, run
 from .errors import InputError, OptionError
 from .fitted import FittedTransform
 from .image import Image
-from .initialise import INITS, modality, start
+from .initialise import INITS, deformation, modality, start
 from .planning import Plan
 from .pyramid import normalised
 from .resample import resample
@@ -32,6 +30,8 @@ log = logging.getLogger("classreg")
 COPIES = 0.999
 
 GIVEN = "init: a given transform"
+
+SEARCH = "start of the deformation: "
 
 
 def register(fixed, moving, *, model: str = "bspline", metric: str | dict = "auto", init="auto", fixed_mask=None,
@@ -112,8 +112,10 @@ def register(fixed, moving, *, model: str = "bspline", metric: str | dict = "aut
             matrix, note = begin.matrix, GIVEN
         if plan is None:
             plan = _plan(f, m, matrix, model, metric, init, begin, levels, iterations, rotation, note)
-        transform, ending = _run(plan, f, m, matrix, begin, control)
+        transform, ending, note = _run(plan, f, m, matrix, begin, control)
         transform.mapping()  # computed while the threads are there
+    if note:
+        plan = replace(plan, notes=(*(n for n in plan.notes if not n.startswith(SEARCH)), SEARCH + note))
     seconds = time.perf_counter() - began
     status = f"{plan.model}: {ending}; {len(control.history)} evaluations recorded in {seconds:.2f} s"
     log.info(status)
@@ -219,23 +221,28 @@ def _plan(fixed, moving, matrix, model, metric, init, begin, levels, iterations,
     return plan
 
 
-def _run(plan: Plan, fixed, moving, matrix, begin, control) -> tuple[FittedTransform, str]:
-    """All stages of a plan, each beginning where the one before ended."""
-    ending, grid = "nothing to do", fixed.grid
+def _run(plan: Plan, fixed, moving, matrix, begin, control) -> tuple[FittedTransform, str, str]:
+    """All stages of a plan, each beginning where the one before ended; how it ended, how the deformation began."""
+    ending, note, grid = "nothing to do", "", fixed.grid
     fitted = begin or FittedTransform.from_matrix(matrix, grid, moving.grid)
     for stage in plan.stages:
         if control.stopped or control.failed:
             ending = control.stopped or ending
             break
         transform, metric, regularisers, optimiser = models.build_stage(stage, grid, fitted.matrix)
-        theta = transform.parameters(fitted.matrix) if stage.transform["name"] == "linear" else transform.identity()
-        if not fitted.linear:
-            transform.refine(theta, grid)
-            theta = fitted.mapping().resampled(grid).reshape((grid.ndim, *grid.shape3)).astype(np.float32)
+        if stage.transform["name"] == "linear":
+            theta = transform.parameters(fitted.matrix)
+        elif not fitted.linear:
+            theta = transform.fit(fitted.mapping().resampled(grid).reshape((grid.ndim, *grid.shape3)), grid)
+        else:
+            found = None
+            if begin is None and plan.search != "none":
+                found, note = deformation(fixed, moving, fitted.matrix, metric, plan.search, control)
+            theta = transform.identity() if found is None else transform.fit(*found)
         theta, ending = run(stage.name, fixed, moving, transform, metric, regularisers, optimiser, stage.levels, theta,
                             control, order=stage.order, tolerance=stage.tolerance)
         fitted = FittedTransform(stage.name, transform, theta, grid, moving.grid)
-    return (fitted if fitted.model == plan.model else replace(fitted, model=plan.model)), ending
+    return (fitted if fitted.model == plan.model else replace(fitted, model=plan.model)), ending, note
 
 
 __all__ = ["register", "plan", "apply"]

@@ -21,7 +21,7 @@ from .errors import InputError, OptionError, unknown
 from .fitted import FittedTransform
 from .grid import Grid
 from .image import Image, real_numbers
-from .initialise import INITS
+from .initialise import INITS, SEARCHES
 from .io import load
 from .metrics import METRICS
 from .planning import Plan, Stage
@@ -160,14 +160,16 @@ def check_plan(plan: Plan, grid: Grid, begin: FittedTransform | None = None) -> 
                           "classreg.plan from images")
     if not isinstance(plan.stages, (tuple, list)) or not plan.stages:
         raise OptionError(f"a plan needs at least one stage, got {plan.stages!r}; begin from classreg.plan(...)")
+    if plan.search not in SEARCHES:
+        raise unknown("search", plan.search, SEARCHES)
     linear = begin is None or begin.linear
     for stage in plan.stages:
         if not isinstance(stage, Stage):
             raise OptionError(f"a plan's stages are Stage objects, got {stage!r}; Plan.from_dict makes them")
         kind = _check_stage(stage, grid)
-        if not linear and kind != "dense":
-            raise OptionError(f"stage {stage.name!r} cannot begin from a transform that is not linear; the models "
-                              "dense and greedy can")
+        if not linear and kind == "linear":
+            raise OptionError(f"stage {stage.name!r} cannot begin from a transform that is not linear; the deformable "
+                              f"models can: {', '.join(models.DEFORMABLE)}")
         linear = linear and kind == "linear"
 
 

@@ -48,6 +48,9 @@ class Stage:
 class Plan:
     """All stages of a registration, how it starts, and what was chosen on the way.
 
+    `search` says whether a deformation may start from a discrete search: auto (if it beats no deformation), discrete
+    (always) or none.
+
     Examples
     --------
     >>> plan = Plan("affine", "auto", ())
@@ -59,6 +62,7 @@ class Plan:
     init: str
     stages: tuple[Stage, ...]
     seed: int = 0
+    search: str = "auto"
     notes: tuple[str, ...] = field(default=(), compare=False)
 
     def to_dict(self) -> dict[str, Any]:
@@ -72,13 +76,14 @@ class Plan:
             stages = tuple(
                 Stage(**{**s, "levels": tuple(Level(**v) for v in s["levels"]),
                          "regularisers": tuple(s["regularisers"])}) for s in data["stages"])
-            return cls(data["model"], data["init"], stages, data["seed"], tuple(data["notes"]))
+            return cls(data["model"], data["init"], stages, data["seed"],
+                       data.get("search", "auto"), tuple(data["notes"]))
         except (KeyError, TypeError) as error:
             raise OptionError(f"this is no plan as Plan.to_dict gives it ({type(error).__name__}: {error}); begin from "
                               "classreg.plan(...).to_dict() and change that") from error
 
     def __str__(self) -> str:
-        lines = [f"model = {self.model}", f"init = {self.init}", f"seed = {self.seed}"]
+        lines = [f"model = {self.model}", f"init = {self.init}", f"seed = {self.seed}", f"search = {self.search}"]
         for s in self.stages:
             lines += ["", f"[{s.name}]"]
             for kind in ("transform", "metric", "optimiser"):

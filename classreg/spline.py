@@ -147,6 +147,19 @@ def difference_gram(n: int, size: float, derivative: int) -> Band | None:
     return band(rows, np.arange(n) - derivative, n)
 
 
+def solve_band(evaluate: Band, cells: int, ridge: float = 1e-4) -> Band:
+    """Least squares: samples to the lattice of `cells` cells that `evaluate` takes nearest to them.
+
+    (B^T B + ridge * G)^-1 B^T, with B the matrix of `evaluate` and G the Gram matrix of second derivatives, so that
+    what no sample fixes is straight. Every row reaches all samples: for fields, not for iterations.
+    """
+    b = evaluate.matrix()
+    n, m = b.shape
+    gram = spline_gram(cells, 1.0, 2).matrix() if cells else np.zeros((m, m))
+    normal = np.einsum("ki,kj->ij", b, b) + ridge * n * gram
+    return Band(np.zeros(m, np.int64), np.linalg.solve(normal, b.T), n)
+
+
 def linear_band(positions: np.ndarray, n: int) -> Band:
     """Linear interpolation of n samples at fractional positions, clamped to the ends."""
     p = np.clip(np.asarray(positions, float), 0, n - 1)

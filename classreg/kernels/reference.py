@@ -244,3 +244,39 @@ def joint_adjoint(fixed, warped, weight, origin, scale, score):
 def look_up(warped, weight, origin, scale, table):
     """weight * table at the bin position, linear between bins, clamped."""
     return weight * np.interp(origin + scale * warped.astype(float), np.arange(len(table)), table)
+
+
+def distances(image, pairs, radius, shape):
+    """out[c, z, y, x] = mean over the box of (image[at + first of pair c] - image[at + second])^2; (C, *shape)."""
+    out = np.zeros((len(pairs), *shape))
+    size = 2 * np.asarray(radius) + 1
+    for c, (a, b) in enumerate(pairs):
+        for corner in product(*map(range, size)):
+            i, j = (tuple(slice(k + o, k + o + n) for k, o, n in zip(corner, p, shape)) for p in (a, b))
+            out[c] += (image[i].astype(float) - image[j]) ** 2
+    return out / np.prod(size)
+
+
+def descriptors(values, low, high):
+    """exp(-(D - least D) / V), V the mean of D over channels, clamped to low..high."""
+    values = values.astype(float)
+    return np.exp(-(values - values.min(0)) / np.clip(values.mean(0), low, high))
+
+
+def cost(fixed, fixed_weight, moving, moving_weight, bz, by, bx, pace, shifts):
+    """Per cell (k, j, i) and shift: sum of w (F - M)^2 / channels, and sum of w; (K, J, I, D) each."""
+    out, weight = np.zeros((2, len(bz), len(by), len(bx), len(shifts)))
+    for (k, z), (j, y), (i, x) in product(*map(enumerate, (bz, by, bx))):
+        at = np.ix_(np.arange(*z, pace[0]), np.arange(*y, pace[1]), np.arange(*x))
+        for d, shift in enumerate(shifts):
+            to = tuple(a + s for a, s in zip(at, shift))
+            w = fixed_weight[at].astype(float) * moving_weight[to]
+            squares = (fixed[(slice(None), *at)].astype(float) - moving[(slice(None), *to)]) ** 2
+            out[k, j, i, d], weight[k, j, i, d] = (w * squares.mean(0)).sum(), w.sum()
+    return out, weight
+
+
+def cheapest(volume, shifts, theta, centre):
+    """The shift with the least volume + theta |shift - centre|^2 per row; (n, 3)."""
+    apart = ((shifts[None].astype(float) - centre[:, None]) ** 2).sum(-1)
+    return shifts[np.argmin(volume + theta * apart, 1)]

@@ -3,6 +3,7 @@
     identity()                        parameters of the identity
     forward(theta, at)                (Mapping on at, back); back(image_back, adjoint) is the gradient in the tangent
     refine(theta, grid)               the same transform for the next level's grid
+    fit(field, grid)                  deformable ones: parameters of a displacement in mm on a grid
     retract(theta, step)              theta moved by a tangent step
     reach(step)                       about how far a step moves a point, mm
     grams(theta, at)                  per axis, Gram matrices of derivatives 0, 1, 2 (deformable ones, for regularisers)

@@ -16,7 +16,7 @@ import numpy as np
 from ..grid import Grid
 from ..mapping import Mapping
 from ..sampling import Points
-from ..spline import Band, basis, points_of, refine_band, spline_band, spline_gram
+from ..spline import Band, basis, points_of, refine_band, solve_band, spline_band, spline_gram
 from ..stencil import peak
 
 
@@ -62,6 +62,26 @@ class BSpline:
     def identity(self) -> np.ndarray:
         """A lattice of zeros, (d, z, y, x), in mm."""
         return np.zeros((self.grid.ndim, *map(points_of, self.least_cells)), np.float32)
+
+    def fit(self, field: np.ndarray, grid: Grid, tolerance: float = 0.1) -> np.ndarray:
+        """The lattice nearest to a displacement (d, *grid.shape3) in mm on a grid with the axes of the fixed one.
+
+        Least squares, one axis after the other (the tensor product of the solutions is the solution), with a trace of
+        bending so that points which no sample reaches follow their neighbours. Of the lattices from the coarsest to
+        the finest, the first whose deviation is `tolerance` of the grid's resolution (root mean square), or the last.
+        """
+        field = np.ascontiguousarray(field, np.float32)
+        for doubled in range(self.doublings + 1):
+            cells = tuple(2**doubled * n for n in self.least_cells)
+            theta, bands = field, self.bands(cells, grid)
+            for axis, band in enumerate(bands, 1):
+                theta = solve_band(band, cells[axis - 1]).apply(theta, axis)
+            again = theta
+            for axis, band in enumerate(bands, 1):
+                again = band.apply(again, axis)
+            if np.sqrt(np.mean((again - field) ** 2, dtype=np.float64) * len(field)) <= tolerance * grid.resolution:
+                break
+        return theta
 
     def refine(self, theta: np.ndarray, grid: Grid) -> np.ndarray:
         """The same deformation on the lattice of a level: the finest whose cells are no shorter than its samples."""

@@ -51,6 +51,11 @@ class Dense:
             return np.zeros((grid.ndim, *grid.shape3), np.float32) + theta
         return resize(theta, before, grid)
 
+    def fit(self, field: np.ndarray, grid: Grid) -> np.ndarray:
+        """Parameters of a displacement (d, *grid.shape3) in mm on a grid with the axes of the fixed one."""
+        self._level = grid
+        return np.ascontiguousarray(field, np.float32)
+
     def forward(self, theta: np.ndarray, at):
         """The mapping, and its way back: `back(image_back, adjoint)` is the gradient, (d, z, y, x)."""
         if not isinstance(at, Grid):

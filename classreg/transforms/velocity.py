@@ -2,8 +2,8 @@
 
     u <- w o (id + w / 2), w = v / 2^K;  K times:  u <- u + u o (id + u)        with  max |w| < 1/2 voxel
 
-The midpoint in the first line makes the start exact to second order in w: with u <- w alone the whole sum is as wrong as
-several more squarings would mend.
+The midpoint in the first line makes the start exact to second order in w; u <- w alone would leave errors as
+large as those of many squarings fewer.
 
 A step w is taken in the log domain, v + w (first order of the Baker-Campbell-Hausdorff series), with the gradient of
 the composition phi o exp(w). Source: Vercauteren et al., MICCAI 2008, doi:10.1007/978-3-540-85988-8_90.
@@ -20,7 +20,7 @@ import numpy as np
 from ..backend import workspace
 from ..grid import Grid
 from ..mapping import Mapping, push
-from ..stencil import peak
+from ..stencil import peak, smooth
 from .dense import Dense, StencilBack, compose, resize
 
 
@@ -30,6 +30,10 @@ class Velocity(Dense):
 
     compositive: bool = True
     acts_on = "velocity"
+
+    def fit(self, field: np.ndarray, grid: Grid) -> np.ndarray:
+        """A velocity whose exponential is a displacement (d, *grid.shape3) in mm; see `logarithm`."""
+        return logarithm(super().fit(field, grid), grid)
 
     def forward(self, theta: np.ndarray, at):
         """The mapping on `at`, and its way back to a step of v."""
@@ -62,3 +66,24 @@ def exponential(velocity: np.ndarray, grid: Grid) -> np.ndarray:
         compose(u, u, grid, other)
         u, other = other, u
     return u
+
+
+def logarithm(field: np.ndarray, grid: Grid, tolerance: float = 0.02, iterations: int = 20) -> np.ndarray:
+    """v in mm with exp(v) = id + field, as near as there is one, (d, z, y, x).
+
+    The fixed point of v <- v + G * (field - (exp(v) - id)), the first order of the Baker-Campbell-Hausdorff series with
+    a Gaussian G of half a sample, which keeps what has no logarithm (folds, and what lies between the samples) from
+    growing. It ends when the largest residual is below `tolerance` samples or falls no more.
+    """
+    velocity, best, least = field.copy(), field.copy(), np.inf
+    to_index = push(np.linalg.inv(grid.affine3), len(field))
+    for _ in range(iterations):
+        rest = field - exponential(velocity, grid)
+        size = peak(rest, to_index)
+        if size >= 0.98 * least:
+            break
+        best, least = velocity.copy(), size
+        if size < tolerance:
+            break
+        velocity += smooth(rest, np.full(3, 0.5), np.empty_like(rest))
+    return best

@@ -1,0 +1,264 @@
+"""A start for large deformations: a coarse smooth displacement from a discrete search, where it beats none.
+
+Both images are described by self-similarity (MIND-SSC) on one coarse grid of the fixed image. For each cell of a
+control grid and each shift d of a lattice that covers the reach of the search, C(d) is the mean squared difference of
+descriptors. The field minimises C and stays smooth by turns,
+
+    d = argmin_d C(d) + theta |d - u|^2  per cell,     u = G * d,     theta growing,
+
+which decouples a convex smoothness from a cost of any shape; a second, finer pass searches around the first. Sources:
+Heinrich et al., MICCAI 2013, doi:10.1007/978-3-642-40811-3_24 (descriptor); MICCAI 2014,
+doi:10.1007/978-3-319-10443-0_61 (coupled convex search).
+
+All lengths are shares of the field of view or of the grid's own spacing, and all vectors are world mm: any grid does.
+
+Must not import: registries, io, matplotlib, numba.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..backend import workspace
+from ..engine import Control, run
+from ..errors import ConvergenceError
+from ..grid import Grid
+from ..image import Image
+from ..jacobian import jacobian_determinant
+from ..kernels.cpu import discrete as kernels
+from ..mapping import Mapping
+from ..objective import Objective
+from ..optimisers import Greedy
+from ..pyramid import shrink
+from ..regularisers import Diffusion, Gaussian
+from ..sampling import sample
+from ..schedule import Level
+from ..stencil import smooth
+from ..transforms import Dense
+from ..transforms.dense import resize
+
+SEARCHES = ("auto", "discrete", "none")
+
+#: samples along the longest axis of the working grid
+SAMPLES = 72
+
+#: farthest shift of the search, as a share of the longest axis
+REACH = 0.12
+
+#: (cell, step) of the two passes, in samples of the working grid; the second searches `NARROW` steps either way
+PASSES = ((4, 2), (2, 1))
+NARROW = 2
+
+#: weights of the coupling, in units of the mean cost per squared step
+THETAS = (0.001, 0.003, 0.01, 0.03, 0.1)
+
+#: smoothing between them, in cells
+SIGMA = 1.0
+
+#: half the patch of the descriptor, and how far apart its neighbours are, in samples
+PATCH, DILATION = 1, 1
+
+#: local variance of the descriptor is clamped to these multiples of its mean
+CLAMP = (1e-3, 1e3)
+
+#: iterations that a candidate of the contest is refined for
+ROUNDS = 30
+
+#: charge for the mean squared gradient of u
+STRAIN = 0.5
+
+#: share of the value by which no displacement must be beaten
+MARGIN = 0.02
+
+#: least Jacobian determinant of the field
+LEAST_JACOBIAN = 0.2
+
+
+def deformation(fixed: Image, moving: Image, matrix: np.ndarray, metric, search: str = "auto",
+                control: Control | None = None) -> tuple[tuple[np.ndarray, Grid] | None, str]:
+    """Where a deformation begins: (u, its grid) as `discrete` gives them, or None for no displacement; and a sentence.
+
+    With "auto" both starts are refined for some iterations on a coarse level by greedy steps; the sum of
+    misfit and a charge for strain decides, and a near tie goes to no displacement. With "discrete" there is no contest.
+
+    Parameters
+    ----------
+    fixed, moving : Image
+        Normalised (`pyramid.normalised`), on any grids.
+    matrix : array, (d + 1, d + 1)
+        A, fixed world to moving world.
+    metric
+        That of the stage which follows.
+    search : {"auto", "discrete"}
+    control : Control, optional
+        May end the contest early, for the plain start.
+    """
+    control = control or Control()
+    found = discrete(fixed, moving, matrix)
+    if found is None:
+        return None, "none (a line cannot be searched)"
+    u, grid = found
+    far = float(np.sqrt((u**2).sum(0).max()))
+    if search == "discrete":
+        return found, f"discrete search (up to {far:.1f} mm)"
+    h = float(np.max(fixed.grid.extent)) / SAMPLES
+    fine, coarse = ((shrink(fixed, k * h), shrink(moving, k * h)) for k in (1, 2))
+    values = []
+    for candidate in (np.zeros_like(u), u):
+        try:
+            values.append(_race(fine, coarse, matrix, candidate, grid, metric, control))
+        except ConvergenceError:
+            values.append(np.inf)
+        if control.stopped:
+            return None, "none (stopped before the contest ended)"
+    better = values[1] < values[0] - MARGIN * abs(values[0])
+    figures = f"misfit and strain {values[1]:.4f} against {values[0]:.4f} without"
+    return ((found, f"discrete search (up to {far:.1f} mm; {figures})") if better
+            else (None, f"none (a discrete search is no better: {figures})"))
+
+
+def _race(fine, coarse, matrix, u, grid: Grid, metric, control: Control) -> float:
+    """A field refined for some iterations on the coarse images: misfit on the fine ones plus the charge for strain."""
+    f, m = fine
+    model = Dense(f.grid, matrix, compositive=True)
+    theta = model.fit(u.reshape((grid.ndim, *grid.shape3)), grid)
+    own = Control(time_limit=control.time_limit, start=control.start)
+    theta, _ = run("search", *coarse, model, metric, [Gaussian(1.7), Gaussian(0.5, "displacement")], Greedy(),
+                   (Level(1, ROUNDS),), theta, own)
+    control.stopped = own.stopped
+    theta = model.refine(theta, f.grid)
+    strain, _ = Diffusion(2 * STRAIN)(theta, model.grams(theta, f.grid))
+    return float(Objective(f, m, model, metric)(theta).value + strain)
+
+
+def discrete(fixed: Image, moving: Image, matrix: np.ndarray) -> tuple[np.ndarray, Grid] | None:
+    """u in mm with phi(x) = A (x + u(x)), (d, *grid.shape) float32, and its grid; None for images that are lines.
+
+    Parameters
+    ----------
+    fixed, moving : Image
+        Normalised (`pyramid.normalised`), on any grids.
+    matrix : array, (d + 1, d + 1)
+        A, fixed world to moving world.
+    """
+    resolution = float(np.max(fixed.grid.extent)) / SAMPLES
+    f, m = shrink(fixed, resolution), shrink(moving, resolution)
+    grid = f.grid
+    pairs = _pairs(grid.shape3)
+    if not len(pairs):
+        return None
+    long = np.array(grid.shape3) > 1
+    sizes = [[_samples(k * resolution, grid) for k in each] for each in PASSES]
+    reach = REACH * float(np.max(grid.extent))
+    far = np.where(long, np.ceil(reach / (sizes[0][1] * grid.spacing3) - 0.5), 0).astype(int)
+    near = np.where(long, NARROW, 0)
+    wide = _padded(grid, far * sizes[0][1] + near * sizes[1][1])
+    described = _describe(f.data, pairs), f.weight3 if f.weight is not None else np.ones(grid.shape3, np.float32)
+    warped, weight, _ = sample(m, Mapping(matrix), wide)
+    there = Image(_describe(warped, pairs).reshape((len(pairs), *wide.shape)), wide, weight.reshape(wide.shape).copy())
+    u = np.zeros((3, *grid.shape3), np.float32)
+    for (cell, step), count in zip(sizes, (far, near)):
+        u = _searched(u, grid, described, there, cell, step, count)
+    return _unfolded(u[:grid.ndim], grid).reshape((grid.ndim, *grid.shape)), grid
+
+
+def _searched(u: np.ndarray, grid: Grid, described, there: Image, cell, step, count) -> np.ndarray:
+    """The field after a search of `count` steps either way around it; (3, z, y, x) in mm before and after."""
+    d, margin = grid.ndim, count * step
+    around = _padded(grid, margin)
+    base = np.pad(u, [(0, 0), *((p, p) for p in margin)], mode="edge")[:d].reshape((d, *around.shape))
+    moving, inside, _ = sample(there, Mapping(np.eye(d + 1), base, around), around, name="described")
+    control = grid.coarsen(cell[3 - d:])
+    bounds = [_cells(n, k, c) for n, k, c in zip(grid.shape3, control.shape3, cell)]
+    index = np.stack(np.meshgrid(*[np.arange(-c, c + 1) for c in count], indexing="ij"), -1).reshape(-1, 3) * step
+    # neighbours look alike, so a pass of wide steps need not look at every plane and row
+    volume = _volume(*described, moving, inside, bounds, step[:2], index + margin)
+    unit = np.float32(np.max((step * grid.spacing3)[np.array(grid.shape3) > 1]))
+    shifts = (index @ grid.affine3[:3, :3].T / unit).astype(np.float32)
+    first = resize(u, grid, control)
+    field = first
+    for theta in THETAS:
+        centre = np.ascontiguousarray((field - first).reshape(3, -1).T / unit)
+        found = np.empty_like(centre)
+        workspace().run(kernels.cheapest, len(volume), volume, shifts, theta, centre, found, slab=64)
+        moved = first + unit * np.ascontiguousarray(found.T).reshape(field.shape)
+        field = smooth(moved, SIGMA * np.max(control.spacing3) / control.spacing3, np.empty_like(field))
+    return resize(field, control, grid)
+
+
+def _samples(length: float, grid: Grid) -> np.ndarray:
+    """A length in mm in whole samples per axis of `shape3`, (3,), at least 1; 1 along one-sample axes."""
+    return np.where(np.array(grid.shape3) > 1, np.maximum(1, np.round(length / grid.spacing3)), 1).astype(int)
+
+
+def _volume(fixed, weight, moving, inside, bounds, pace, shifts) -> np.ndarray:
+    """Cost per cell and shift, (cells, shifts), in units of its mean.
+
+    What a shift takes outside the moving image costs what a shift of that cell costs on average, so that the border
+    neither draws nor repels.
+    """
+    shape = tuple(len(b) for b in bounds)
+    out, count = (np.empty((*shape, len(shifts)), np.float32) for _ in range(2))
+    workspace().run(kernels.cost, shape[0], fixed, weight, moving, inside, *bounds, pace, shifts, out, count, slab=1)
+    out, count = out.reshape(-1, len(shifts)), count.reshape(-1, len(shifts))
+    full = np.zeros_like(weight)
+    seen = np.ix_(*(np.concatenate([np.arange(*b, p) for b in some]) for some, p in zip(bounds, (*pace, 1))))
+    full[seen] = weight[seen]
+    for axis, b in enumerate(bounds):
+        full = np.add.reduceat(full, b[:, 0], axis)
+    full = full.reshape(-1, 1)
+    usual = out.sum(1, keepdims=True) / np.maximum(count.sum(1, keepdims=True), 1e-6)
+    out += (full - count) * usual
+    out /= np.maximum(full, 1e-6)
+    out *= np.float32(1 / max(float(out.mean(dtype=np.float64)), 1e-12))
+    return out
+
+
+def _pairs(shape3) -> np.ndarray:
+    """Pairs of next neighbours on different axes, (C, 2, 3) index offsets: 12 in 3-D, 4 in a plane, none on a line."""
+    ends = [sign * DILATION * np.eye(3, dtype=int)[axis] for axis in range(3) if shape3[axis] > 1 for sign in (1, -1)]
+    found = [(a, b) for k, a in enumerate(ends) for b in ends[k + 1:] if not np.any(a + b == 0, where=a != 0)]
+    return np.array(found, np.int64).reshape(-1, 2, 3)
+
+
+def _describe(data: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Self-similarity of (channels, z, y, x) data, (pairs, z, y, x): exp(-(D - min D) / mean D)."""
+    ws, shape = workspace(), data.shape[1:]
+    radius = np.where(np.array(shape) > 1, PATCH, 0)
+    margin = np.where(np.array(shape) > 1, PATCH + DILATION, 0)
+    out = np.zeros((len(pairs), *shape), np.float32)
+    part = np.empty_like(out)
+    offsets = pairs + (margin - radius)
+    for channel in data:
+        padded = np.pad(channel, [(p, p) for p in margin], mode="edge")
+        ws.run(kernels.distances, shape[0], padded, offsets, radius, part)
+        out += part
+    mean = max(float(out.mean(dtype=np.float64)), 1e-12)
+    ws.run(kernels.descriptors, shape[0], CLAMP[0] * mean, CLAMP[1] * mean, out)
+    return out
+
+
+def _padded(grid: Grid, margin) -> Grid:
+    """The grid with `margin` (3,) more samples on both sides of each axis."""
+    margin = np.asarray(margin)[3 - grid.ndim:]
+    affine = grid.affine.copy()
+    affine[:-1, -1] = grid.to_world(-margin)
+    return Grid(tuple(np.array(grid.shape) + 2 * margin), affine)
+
+
+def _cells(n: int, cells: int, size: int) -> np.ndarray:
+    """First and last + 1 sample of each cell, (cells, 2): `size` samples around the control points of `coarsen`."""
+    edges = np.ceil((n - cells * size) / 2 + size * np.arange(cells + 1)).astype(np.int64).clip(0, n)
+    return np.stack([edges[:-1], edges[1:]], -1)
+
+
+def _unfolded(u: np.ndarray, grid: Grid) -> np.ndarray:
+    """The field smoothed, and after some rounds shrunk, until its Jacobian determinant is safely positive."""
+    rounds = 0
+    while jacobian_determinant(u.reshape((grid.ndim, *grid.shape)), grid).min() <= LEAST_JACOBIAN:
+        if rounds < 4:
+            u = smooth(u, PASSES[0][0] * grid.resolution / grid.spacing3, np.empty_like(u))
+        else:
+            u = u * np.float32(0.7)
+        rounds += 1
+    return u
