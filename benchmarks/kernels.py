@@ -56,7 +56,7 @@ def cases(shape):
     yield dense.compose, "", z, 16, (field, np.roll(field, 1, axis=2), push, outs)
     yield labels.vote, "uint8", z, 16, ((image > 0).astype(np.uint8), turn, push, field, np.uint8(0),
                                         np.empty(shape, np.uint8))
-    three = [gaussian_taps(1.7, k) for k in shape]
+    three = [gaussian_taps(1.7) for _ in shape]
     yield filters.smooth, "field, sigma 1.7", z, 16, (field, *three, outs)
 
     cells = max(1, z // 5)
@@ -70,16 +70,18 @@ def cases(shape):
 
     window = (image, other, weight, 4, 4, 4)
     yield local.correlation, "radius 4", z, 32, (*window, np.float32(1e-4), *out, sums(z, 32, 2))
-    yield local.correlation_adjoint, "radius 4", z, 32, (*window, -1.0, *out, np.empty(shape, np.float32))
+    yield local.correlation_adjoint, "radius 4", z, 32, (*window, -1.0, *out, *outs[:2])
     origin, scale = np.full(2, 18.0), np.full(2, 3.0)
     slab = max(1, -(-z // 32))
     tables = np.zeros((-(-z // slab), 36, 36))
     yield histogram.joint, "32 bins", z, slab, (image, other, weight, origin, scale, tables)
     yield histogram.joint_adjoint, "32 bins", z, 16, (image, other, weight, origin, scale, tables[0], out[0])
+    yield histogram.look_up, "32 bins", z, 16, (image, weight, 18.0, 3.0, np.ones(36), out[0])
     yield from searches(tuple(max(8, k // 4) for k in shape), rng)
     yield pointwise.moments, "", z, 16, (image, other, weight, sums(z, 16, 6))
     yield pointwise.combine, "", z, 16, (image, other, weight, 1.0, -1.0, 0.5, out[0])
     yield pointwise.dot, "field", 3 * n, 1 << 18, (field.ravel(), outs.ravel(), sums(3 * n, 1 << 18, 1))
+    yield pointwise.total, "field", 3 * n, 1 << 18, (field.ravel(), sums(3 * n, 1 << 18, 1))
     yield pointwise.add_scaled, "field", 3 * n, 1 << 18, (field.ravel(), 0.5, outs.ravel(), outs.ravel())
     yield pointwise.largest, "field", z, 16, (field, push, sums(z, 16, 1))
 

@@ -210,7 +210,7 @@ def _plan(fixed, moving, matrix, model, metric, init, begin, levels, iterations,
     before = before.get(model, ("rigid", "affine"))
     for kind in before if begin is None else ():
         own = deformable if kind == "affine" else linear  # the metric that follows gives the better start
-        stages.append(models.linear_stage(kind, grid, own, None, samples=models.ENOUGH[kind]))
+        stages.append(models.linear_stage(kind, grid, own, None, samples=models.START[kind] ** grid.ndim))
     if model in models.LINEAR:
         own = metric if metric["name"] == "lncc" else linear
         stages.append(models.linear_stage(model, grid, own, factors, iterations, rotation))

@@ -76,9 +76,11 @@ class Workspace:
     def run(self, kernel, n: int, *args, slab: int | None = None) -> None:
         """Call `kernel(start, stop, slab_index, *args)` for each slab of `range(n)`."""
         slab = slab or slab_of(n)
+        if n <= slab:
+            kernel(0, n, 0, *args)
+            return
         jobs = [(a, min(a + slab, n), k) for k, a in enumerate(range(0, n, slab))]
-        small = max((a.size for a in args if isinstance(a, np.ndarray)), default=0) < SMALL
-        if self._pool is None or small or len(jobs) == 1:
+        if self._pool is None or max((a.size for a in args if isinstance(a, np.ndarray)), default=0) < SMALL:
             for job in jobs:
                 kernel(*job, *args)
         else:

@@ -10,6 +10,7 @@ Must not import: metrics, optimisers, numba, cupy, file libraries.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -32,6 +33,12 @@ def lower(matrix: np.ndarray, ndim: int) -> np.ndarray:
         return matrix
     keep = [0, 1, 3]
     return matrix[np.ix_(keep, keep)]
+
+
+def _fixed(array: np.ndarray) -> np.ndarray:
+    """The array, closed for writing: it is kept and handed out again."""
+    array.setflags(write=False)
+    return array
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,12 +112,12 @@ class Grid:
         """Number of samples."""
         return int(np.prod(self.shape))
 
-    @property
+    @cached_property
     def spacing(self) -> np.ndarray:
         """Distance of neighbours in mm along each array axis, (d,)."""
-        return np.linalg.norm(self.affine[:-1, :-1], axis=0)
+        return _fixed(np.linalg.norm(self.affine[:-1, :-1], axis=0))
 
-    @property
+    @cached_property
     def resolution(self) -> float:
         """Smallest spacing in mm among the axes with more than one sample."""
         long = [s for s, n in zip(self.spacing, self.shape) if n > 1]
@@ -121,7 +128,7 @@ class Grid:
         """Shape of the grid as a volume: (1, y, x) for a 2-D grid."""
         return self.shape if self.ndim == 3 else (1, *self.shape)
 
-    @property
+    @cached_property
     def affine3(self) -> np.ndarray:
         """Index (z, y, x) to world (x, y, z), (4, 4); a 2-D grid lies in the plane z = 0."""
         if self.ndim == 3:
@@ -129,17 +136,22 @@ class Grid:
         out = np.zeros((4, 4))
         out[2, 0] = out[3, 3] = 1
         out[:2, 1:3], out[:2, 3] = self.affine[:2, :2], self.affine[:2, 2]
-        return out
+        return _fixed(out)
 
-    @property
+    @cached_property
+    def inverse3(self) -> np.ndarray:
+        """World to index (z, y, x), (4, 4): the inverse of `affine3`."""
+        return _fixed(np.linalg.inv(self.affine3))
+
+    @cached_property
     def spacing3(self) -> np.ndarray:
         """Spacing along the axes of `shape3`, (3,); 1 along the slice axis of a 2-D grid."""
-        return np.linalg.norm(self.affine3[:3, :3], axis=0)
+        return _fixed(np.linalg.norm(self.affine3[:3, :3], axis=0))
 
-    @property
+    @cached_property
     def centre(self) -> np.ndarray:
         """World point in the middle of the grid, (d,)."""
-        return self.to_world((np.array(self.shape) - 1) / 2.0)
+        return _fixed(self.to_world((np.array(self.shape) - 1) / 2.0))
 
     @property
     def extent(self) -> np.ndarray:

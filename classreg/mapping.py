@@ -132,8 +132,8 @@ class Mapping:
         d = self.ndim
         field = self.field3
         lin = lift(back)
-        to_index = (np.linalg.inv(self.grid.affine3) @ lin @ grid.affine3)[:3]
-        step_to_index = push(np.linalg.inv(self.grid.affine3), d)
+        to_index = (self.grid.inverse3 @ lin @ grid.affine3)[:3]
+        step_to_index = push(self.grid.inverse3, d)
         e = np.zeros((d, *grid.shape3), np.float32)
         value, weight = np.empty_like(e), np.empty(grid.shape3, np.float32)
         pace, last = np.ones(grid.shape3, np.float32), np.full(grid.shape3, np.inf, np.float32)

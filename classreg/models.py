@@ -40,13 +40,13 @@ DEFORMABLE = {
         optimiser={"name": "greedy"},
         regularisers=({"name": "gaussian", "sigma": 1.4, "acts_on": "update"},
                       {"name": "gaussian", "sigma": 0.53, "acts_on": "displacement"}),
-        iterations=(50, 50, 30, 10)),
+        iterations=(30, 30, 30, 10)),
     "svf": dict(
         transform={"name": "velocity"},
         optimiser={"name": "greedy"},
         regularisers=({"name": "gaussian", "sigma": 1.4, "acts_on": "update"},
                       {"name": "gaussian", "sigma": 0.53, "acts_on": "velocity"}),
-        iterations=(50, 50, 30, 10)),
+        iterations=(30, 30, 30, 10)),
 }
 
 MODELS = (*LINEAR, *DEFORMABLE)
@@ -55,8 +55,10 @@ MODELS = (*LINEAR, *DEFORMABLE)
 LINEAR_OPTIMISER = {"ssd": "gauss_newton", "ncc": "gauss_newton", "lncc": "lbfgs", "mi": "lbfgs"}
 
 #: samples at which linear stages stop refining: a dozen parameters are known to hundredths of a voxel long before
-#: (a stage that only prepares the next needs less)
-ENOUGH = {"rigid": 1 << 16, "affine": 1 << 20, "last": 1 << 22}
+ENOUGH = 1 << 22
+
+#: samples per axis that do for a stage which only prepares the next
+START = {"rigid": 40, "affine": 80}
 
 
 def check_model(model: str) -> str:
@@ -67,7 +69,7 @@ def check_model(model: str) -> str:
 
 
 def linear_stage(kind: str, grid: Grid, metric: dict, factors: Sequence[float] | None, iterations=None,
-                 rotation: str = "quaternion", samples: int = ENOUGH["last"]) -> Stage:
+                 rotation: str = "quaternion", samples: int = ENOUGH) -> Stage:
     """The stage of a linear model."""
     factors = factors or default_factors(grid, most=4, samples=samples)
     levels = tuple(Level(f, n) for f, n in zip(factors, _iterations((50, 40, 30, 20), len(factors), iterations)))

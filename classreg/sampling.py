@@ -56,7 +56,7 @@ class Position:
 
 def position(image: Image, phi: Mapping, at: Grid | Points, dtype=np.float32) -> Position:
     """Where the samples of `at` fall in `image` under phi."""
-    to_moving = np.linalg.inv(image.grid.affine3) @ lift(phi.matrix)
+    to_moving = image.grid.inverse3 @ lift(phi.matrix)
     if isinstance(at, Points):
         field = at.world.T if phi.field is None else at.world.T + phi.field
         matrix = np.zeros((3, 4))
@@ -93,7 +93,7 @@ class Back:
         """
         ws, d = workspace(), self.phi.ndim
         out = ws.buffer("force", (d if curvature is None else d + 1, *self.at.shape3), adjoint.dtype)
-        to_world = np.ascontiguousarray(np.linalg.inv(self.at.affine3[:3, :3]).T)
+        to_world = np.ascontiguousarray(self.at.inverse3[:3, :3].T)
         none = np.empty((len(adjoint), 0, 0, 0), adjoint.dtype)
         sums = ws.total(dense.stencil, out.shape[1], 2, self.warped, adjoint, none if curvature is None else curvature,
                         to_world, out)
@@ -106,7 +106,7 @@ class Back:
         if self.order == 1 and isinstance(self.at, Grid) and self.phi.field is None:
             g = ws.total(linear.reduce, adjoint.shape[1], 12 * count, self.image.data, self.position.matrix, adjoint)
             g = g.reshape(count, 3, 4)
-            to_image = np.linalg.inv(self.image.grid.affine3)[:3]
+            to_image = self.image.grid.inverse3[:3]
             return np.einsum("ia,kij,bj->kab", to_image, g, self.at.affine3)
         out = np.zeros((count, 4, 4))
         d = self.at.ndim
@@ -127,7 +127,7 @@ class Back:
         Always with linear interpolation: it is a model of the curvature, not a derivative.
         """
         h = workspace().total(linear.normal, curvature.shape[1], 144, self.image.data, self.position.matrix, curvature)
-        to_image = np.linalg.inv(self.image.grid.affine3)[:3]
+        to_image = self.image.grid.inverse3[:3]
         f = self.at.affine3
         return np.einsum("ia,bj,ijkl,kc,dl->abcd", to_image, f, h.reshape(3, 4, 3, 4), to_image, f, optimize=True)
 

@@ -5,6 +5,8 @@ Must not import: anything above floor 0.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from .backend import slab_of, workspace
@@ -14,9 +16,10 @@ from .kernels.cpu import filters, pointwise
 NARROW = 0.2
 
 
-def gaussian_taps(sigma: float, size: int, dtype=np.float32) -> np.ndarray:
+@lru_cache(maxsize=64)  # asked for at every iteration
+def gaussian_taps(sigma: float, long: bool = True, dtype=np.float32) -> np.ndarray:
     """Taps of a Gaussian in the layout of `filters.smooth`; the identity on one-sample axes and for a tiny sigma."""
-    radius = int(np.ceil(2.5 * sigma)) if sigma > NARROW and size > 1 else 0
+    radius = int(np.ceil(2.5 * sigma)) if sigma > NARROW and long else 0
     k = np.exp(-0.5 * (np.arange(-radius, radius + 1) / max(sigma, NARROW)) ** 2)
     k /= k.sum()
     return np.concatenate([k, np.zeros(-k.size % 4), [radius]]).astype(dtype)
@@ -24,7 +27,7 @@ def gaussian_taps(sigma: float, size: int, dtype=np.float32) -> np.ndarray:
 
 def smooth(array: np.ndarray, sigma, out: np.ndarray) -> np.ndarray:
     """`array` (C, Z, Y, X) filtered by a Gaussian of `sigma` (3,) samples into `out`, edge samples repeated outside."""
-    kz, ky, kx = (gaussian_taps(s, n, array.dtype) for s, n in zip(sigma, array.shape[1:]))
+    kz, ky, kx = (gaussian_taps(float(s), n > 1, array.dtype) for s, n in zip(sigma, array.shape[1:]))
     workspace().run(filters.smooth, array.shape[1], array, kz, ky, kx, out)
     return out
 

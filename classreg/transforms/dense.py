@@ -118,7 +118,7 @@ class StencilBack(ForceBack):
 
 def compose(field: np.ndarray, step: np.ndarray, grid: Grid, out: np.ndarray) -> np.ndarray:
     """Displacement of (id + field) o (id + step), mm, on one grid."""
-    to_index = push(np.linalg.inv(grid.affine3), len(field))
+    to_index = push(grid.inverse3, len(field))
     workspace().run(kernels.compose, field.shape[1], field, step, to_index, out)
     return out
 

@@ -54,7 +54,7 @@ class Velocity(Dense):
 def exponential(velocity: np.ndarray, grid: Grid) -> np.ndarray:
     """Displacement of exp(v), mm, (d, z, y, x); in a buffer that lives until the next call."""
     ws = workspace()
-    to_index = push(np.linalg.inv(grid.affine3), len(velocity))
+    to_index = push(grid.inverse3, len(velocity))
     squarings = int(max(0, np.ceil(np.log2(max(peak(velocity, to_index), 1e-9) / 0.5))))
     u, other = (ws.buffer(f"exponential {k}", velocity.shape, velocity.dtype) for k in (0, 1))
     np.multiply(velocity, velocity.dtype.type(0.5 ** (squarings + 1)), out=other)
@@ -76,7 +76,7 @@ def logarithm(field: np.ndarray, grid: Grid, tolerance: float = 0.02, iterations
     growing. It ends when the largest residual is below `tolerance` samples or falls no more.
     """
     velocity, best, least = field.copy(), field.copy(), np.inf
-    to_index = push(np.linalg.inv(grid.affine3), len(field))
+    to_index = push(grid.inverse3, len(field))
     for _ in range(iterations):
         rest = field - exponential(velocity, grid)
         size = peak(rest, to_index)
