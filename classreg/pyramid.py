@@ -40,7 +40,9 @@ def normalised(image: Image) -> Image:
         np.subtract(channel, mean, out=out[c], dtype=np.float64, casting="unsafe")
         np.clip(out[c], low - mean, high - mean, out=out[c])
         out[c] /= np.float32(deviation if deviation > 0 else 1)
-    return Image(out.reshape(image.array.shape), image.grid, image.weight)
+    # kernels take row-major arrays that may be written to: another layout would be compiled for anew
+    weight = None if image.weight is None else np.require(image.weight, requirements=("C", "W"))
+    return Image(out.reshape(image.array.shape), image.grid, weight)
 
 
 def factors(grid: Grid, resolution: float) -> np.ndarray:
