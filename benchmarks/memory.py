@@ -1,7 +1,7 @@
 """How much memory registrations take, beside what `classreg.memory` predicts.
 
     python benchmarks/memory.py [--models NAME ...] [--metrics NAME ...] [--sizes N ...] [--cases NAME ...]
-                                [--masks] [--limit SECONDS] [--output memory.json]
+                                [--masks] [--iterations N] [--output memory.json]
 
 Every measurement is a process of its own: images are read, the high-water mark of its memory (VmHWM) is reset, the
 images are registered, and the mark is read again, so that what counts is images in memory -> transform in memory.
@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from dataclasses import replace
@@ -27,20 +26,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 from kernels import machine
+from measuring import cube, high_water, report_of, reset_high_water, warm_kernels
 
 MODELS = ("translation", "rigid", "similarity", "affine", "bspline", "dense", "svf", "greedy")
 METRICS = ("ssd", "ncc", "lncc", "mi")
-
-
-def high_water() -> int:
-    """Peak resident bytes of this process since the mark was reset."""
-    status = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
-
-
-def reset_high_water() -> None:
-    """Set the mark to what is resident now."""
-    Path("/proc/self/clear_refs").write_text("5")
 
 
 def worker(spec: dict) -> dict:
@@ -62,21 +51,6 @@ def worker(spec: dict) -> dict:
     predicted = memory.predict(plan, fixed, moving)
     api.register(fixed, moving, plan=plan, threads=spec["threads"])
     return {"predicted": predicted.bytes, "measured": high_water(), "phase": predicted.phase}
-
-
-def measure(spec: dict) -> dict:
-    """What a worker reports, or its error."""
-    done = subprocess.run([sys.executable, __file__, "--worker", json.dumps(spec)], capture_output=True, text=True)
-    if done.returncode:
-        return {"error": done.stderr.strip().splitlines()[-1:]}
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def heads(size: int, folder: Path) -> dict:
-    """Files of a fixed and a moving head of `size` voxels per axis."""
-    from scaling import cube
-
-    return cube(size, folder)
 
 
 def table(report: dict) -> str:
@@ -109,10 +83,10 @@ def main():
     if args.worker:
         print(json.dumps(worker(json.loads(args.worker))))
         return
-    subprocess.run([sys.executable, "-m", "classreg.warmup"], check=True, stdout=subprocess.DEVNULL)
+    warm_kernels()
     report = {"machine": machine(args.threads), "rows": []}
     with tempfile.TemporaryDirectory() as room:
-        images = {f"{n} cubed": heads(n, Path(room)) for n in args.sizes}
+        images = {f"{n} cubed": cube(n, Path(room)) for n in args.sizes}
         for name in args.cases:
             folder = Path(os.environ["CLASSREG_DATA"]) / "pairs" / name
             images[name] = {"fixed": str(folder / "fixed.nii.gz"), "moving": str(folder / "moving.nii.gz")}
@@ -121,8 +95,7 @@ def main():
                 for metric in args.metrics:
                     row = {"case": case, "model": model, "metric": metric, "masks": args.masks}
                     spec = {**row, **files, "iterations": args.iterations, "threads": args.threads}
-                    report["rows"].append({**row, **measure(spec)})
-                    print(row, report["rows"][-1].get("measured"), file=sys.stderr)
+                    report["rows"].append({**row, **report_of(__file__, spec)})
                     args.output.write_text(json.dumps(report, indent=1) + "\n")
     print(table(report))
 

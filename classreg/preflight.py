@@ -372,8 +372,8 @@ def _inside(grid: Grid, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _masks_meet(a: Image, b: Image, matrix: np.ndarray) -> bool:
     """Whether a sample of the mask of `a` falls, through `matrix`, on the mask of `b`."""
-    where = np.argwhere(a.weight)
-    where = where[:: max(1, len(where) // _SUBSAMPLE)]
+    flat = np.flatnonzero(a.weight)
+    where = np.column_stack(np.unravel_index(flat[:: max(1, len(flat) // _SUBSAMPLE)], a.weight.shape))
     index, within = _inside(b.grid, _move(matrix, a.grid.to_world(where)))
     return bool((b.weight[tuple(index[within].T)] > 0).any())
 
