@@ -1,14 +1,14 @@
 """How much memory registrations take, beside what `classreg.memory` predicts.
 
     python benchmarks/memory.py [--models NAME ...] [--metrics NAME ...] [--sizes N ...] [--cases NAME ...]
-                                [--masks] [--iterations N] [--output memory.json]
+                                [--masks] [--iterations N] [--output FOLDER]
 
 Every measurement is a process of its own: images are read, the high-water mark of its memory (VmHWM) is reset, the
 images are registered, and the mark is read again, so that what counts is images in memory -> transform in memory.
 Sizes are cubes of generated heads, cases are folders of `$CLASSREG_DATA/pairs`. Kernels are compiled before the first
 measurement. Iterations are few: buffers are all there after the first of each level, except the pairs of L-BFGS, of
-which `--iterations` (default 7) fills a memory of 6. Prints a Markdown table, sorted by how far the prediction is off,
-and writes JSON. Linux only.
+which `--iterations` (default 7) fills a memory of 6. Writes `memory.json` and the table `memory.md`, sorted by how
+far the prediction is off. Linux only.
 
 After a change of buffers: run this, compare the column `predicted / measured`, and correct the tables at the top of
 `classreg/memory.py`.
@@ -57,7 +57,9 @@ def table(report: dict) -> str:
     """The report as Markdown."""
     rows = [r for r in report["rows"] if "error" not in r]
     rows.sort(key=lambda r: abs(r["predicted"] / r["measured"] - 1), reverse=True)
-    lines = ["| case | model | metric | measured MB | predicted MB | predicted / measured | where the peak is |",
+    head = report["machine"]
+    lines = [f"{head['processor']}, numpy {head['numpy']}, commit {head['commit']}, {head['date']}", "",
+             "| case | model | metric | measured MB | predicted MB | predicted / measured | where the peak is |",
              "|---|---|---|--:|--:|--:|---|"]
     for r in rows:
         lines.append(f"| {r['case']} | {r['model']} | {r['metric']}{' masks' * r['masks']} | "
@@ -77,12 +79,13 @@ def main():
     parser.add_argument("--masks", action="store_true", help="with a mask on each image")
     parser.add_argument("--iterations", type=int, default=7, help="at most so many per level")
     parser.add_argument("--threads", type=int)
-    parser.add_argument("--output", type=Path, default=Path("memory.json"))
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
         print(json.dumps(worker(json.loads(args.worker))))
         return
+    args.output.mkdir(parents=True, exist_ok=True)
     warm_kernels()
     report = {"machine": machine(args.threads), "rows": []}
     with tempfile.TemporaryDirectory() as room:
@@ -96,7 +99,8 @@ def main():
                     row = {"case": case, "model": model, "metric": metric, "masks": args.masks}
                     spec = {**row, **files, "iterations": args.iterations, "threads": args.threads}
                     report["rows"].append({**row, **report_of(__file__, spec)})
-                    args.output.write_text(json.dumps(report, indent=1) + "\n")
+                    (args.output / "memory.json").write_text(json.dumps(report, indent=1) + "\n")
+                    (args.output / "memory.md").write_text(f"# Memory\n\n{table(report)}\n")
     print(table(report))
 
 
