@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -58,9 +59,16 @@ class Harness:
         self.environment = {**os.environ, "PEERBENCH_PLUGINS": str(Path(__file__).with_name("peer_classreg.py"))}
         listed = subprocess.run([sys.executable, str(path), "--list"], capture_output=True, text=True, check=True,
                                 env=self.environment).stdout
-        self.peers = [line.split()[0] for line in listed.splitlines() if line[:1].strip()]
-        pythons = {name: ours if name.startswith("classreg") else given.get(name, default) for name in self.peers}
-        self.environment["PEERBENCH_PYTHON"] = ",".join(f"{k}={v}" for k, v in pythons.items() if v)
+        self.packages = dict(line.split()[:2] for line in listed.splitlines() if line[:1].strip())
+        self.pythons = {name: ours if name.startswith("classreg") else given.get(name, default) or ours
+                        for name in self.packages}
+        self.environment["PEERBENCH_PYTHON"] = ",".join(f"{k}={v}" for k, v in self.pythons.items())
+
+    def version(self, peer: str) -> str:
+        """Of the package that holds a peer, asked of the Python that it runs in."""
+        ask = f"from importlib import metadata; print(metadata.version({self.packages[peer]!r}))"
+        done = subprocess.run([self.pythons[peer], "-c", ask], capture_output=True, text=True)
+        return done.stdout.strip() or "not installed"
 
     def run(self, case: Path, model: str, names, repeat: int, **more: str) -> list[dict]:
         """One line of figures per program."""
@@ -69,13 +77,18 @@ class Harness:
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env={**self.environment, **more})
         if done.returncode:
             sys.exit(f"{self.path.name} ended with {done.returncode}; its message is above")
-        return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        for line in lines:
+            line["version"] = self.version(line["peer"])
+            if "error" in line:  # the last line says what happened; folders of this machine are nobody's business
+                line["error"] = re.sub(r"(/[\w.-]+)+/", "", line["error"].strip().splitlines()[-1])
+        return lines
 
 
 def measure(harness: Harness, name: str, data: Path, repeat: int) -> dict:
     """All figures of a row; peers that the harness does not know are left out, and named."""
     case, model, ours, peers = ROWS[name]
-    known = [peer for peer in peers if peer in harness.peers]
+    known = [peer for peer in peers if peer in harness.packages]
     load = os.getloadavg()[0]
     lines = harness.run(data / "pairs" / case, model, (ours, *known), repeat)
     with tempfile.TemporaryDirectory() as empty:
@@ -95,7 +108,7 @@ def table(report: dict) -> str:
     for name, row in report["rows"].items():
         ours = row["ours"]
         for peer in row["peers"]:
-            title = f"{peer['peer']} {peer.get('version') or ''}".strip()
+            title = f"{peer['peer']} {peer['version']}"
             if "error" in ours or "error" in peer:
                 failed = "classreg" if "error" in ours else peer["peer"]
                 lines.append(f"| {name} | {title} | {_number(ours, 'wall_s')} | {_number(peer, 'wall_s')} | {failed} "

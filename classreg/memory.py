@@ -37,8 +37,8 @@ VALUE = 4
 #: bytes that loading the compiled kernels takes, and of an interpreter with all libraries where it cannot be measured
 KERNELS, INTERPRETER = 55_000_000, 130_000_000
 
-#: samples from which a channel's mean and deviation are taken at most, and bytes that each of them takes meanwhile
-SAMPLED, PER_SAMPLED = 1 << 21, 16
+#: about how many samples give a channel's mean and deviation, and bytes that each of them takes meanwhile
+SAMPLED, PER_SAMPLED = 1 << 20, 16
 
 #: values per sample of a level, beside the images: maps that each metric makes on its way
 METRIC = {"ssd": 0, "ncc": 0, "mi": 0, "lncc": 3}
@@ -214,7 +214,7 @@ def _normalising(image: Image) -> float:
     """Float64 copies of the samples that scale a channel; with a mask, what it covers."""
     size = image.grid.size
     masked = 0 if image.weight is None else size * (1 + image.array.itemsize)
-    return PER_SAMPLED * min(size, SAMPLED) + masked
+    return PER_SAMPLED * size / max(1, size // SAMPLED) + masked
 
 
 def _shrinking(image: Image, resolution: float) -> float:
