@@ -109,7 +109,8 @@ def register(fixed, moving, *, model: str = "bspline", metric: str | dict = "aut
         init = init if begin is not None else _plan_init(plan)
     _check_pair(fixed, moving, init, begin)
     if limit is not None:
-        memory.fit(plan or Plan(model, "auto", ()), fixed, moving, limit, base, coarser)
+        least = metric if plan is None and metric["name"] != "auto" else {"name": "mi"}
+        memory.fit(plan or memory.expected(model, fixed.grid, least, levels), fixed, moving, limit, base, coarser)
     control = Control(callback, time_limit, began)
     with Workspace(threads) as workspace:
         f, m = normalised(fixed), normalised(moving)

@@ -104,15 +104,23 @@ def predict_model(fixed: Image, moving: Image, model: str) -> Prediction:
     OptionError
         If the model is unknown.
     """
+    return predict(expected(model, fixed.grid, {"name": "mi" if model in models.LINEAR else "lncc"}), fixed, moving)
+
+
+def expected(model: str, grid: Grid, metric: dict, levels=None) -> Plan:
+    """What `register` would run, as far as it is known before the images were looked at.
+
+    Raises
+    ------
+    OptionError
+        If the model is unknown.
+    """
     models.check_model(model)
-    grid = fixed.grid
+    given = None if levels is None else [float(v) for v in levels]
     if model in models.LINEAR:
-        stages = [models.linear_stage(model, grid, {"name": "mi"}, None)]
-    else:
-        metric = {"name": "lncc"}
-        stages = [models.linear_stage("affine", grid, metric, None, samples=models.ENOUGH["affine"]),
-                  models.deformable_stage(model, grid, metric, None)]
-    return predict(Plan(model, "auto", tuple(stages)), fixed, moving)
+        return Plan(model, "auto", (models.linear_stage(model, grid, metric, given),))
+    affine = models.linear_stage("affine", grid, metric, None, samples=models.ENOUGH["affine"])
+    return Plan(model, "auto", (affine, models.deformable_stage(model, grid, metric, given)))
 
 
 def fit(plan: Plan, fixed: Image, moving: Image, limit: int, base: int, coarser: bool = True) -> Plan:
@@ -121,7 +129,6 @@ def fit(plan: Plan, fixed: Image, moving: Image, limit: int, base: int, coarser:
     Parameters
     ----------
     plan : Plan
-        Without stages, only what happens before the first one is looked at.
     limit, base : int
         Bytes: what may be resident at the peak, and what is before the registration begins.
     coarser : bool
