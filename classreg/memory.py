@@ -35,7 +35,7 @@ from .spline import points_of
 VALUE = 4
 
 #: bytes that loading the compiled kernels takes, and of an interpreter with all libraries where it cannot be measured
-KERNELS, INTERPRETER = 55_000_000, 130_000_000
+KERNELS, INTERPRETER = 60_000_000, 130_000_000
 
 #: about how many samples give a channel's mean and deviation, and bytes that each of them takes meanwhile
 SAMPLED, PER_SAMPLED = 1 << 20, 16
@@ -144,7 +144,7 @@ def fit(plan: Plan, fixed: Image, moving: Image, limit: int, base: int, coarser:
     while found.bytes > limit and coarser:
         finest = max((s for s in fitting.stages if len(s.levels) > 1),
                      key=lambda s: _peak_of(s, fixed, moving), default=None)
-        if finest is None:
+        if finest is None or not found.phase.startswith(f"{finest.name}, level"):  # nothing to win there
             break
         left_out.append(f"{finest.name} {finest.levels[-1].factor:g}x")
         shorter = replace(finest, levels=finest.levels[:-1])
