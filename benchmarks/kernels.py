@@ -188,10 +188,12 @@ def table(report):
     size = " x ".join(map(str, report["shape"]))
     lines = [f"{size} voxels, {head['threads']} threads, {head['processor']}, commit {head['commit']}; "
              f"triad {report['bandwidth_GB_s']:.1f} GB/s", "",
-             "| kernel | | ms | MB | floor ms | times floor |", "|---|---|--:|--:|--:|--:|"]
+             "| kernel | | ms | MB | floor ms | times floor | GB/s | % of triad |",
+             "|---|---|--:|--:|--:|--:|--:|--:|"]
     for row in report["kernels"]:
         lines.append(f"| {row['kernel']} | {row['note']} | {row['ms']:.2f} | {row['MB']:.0f} | "
-                     f"{row['floor_ms']:.2f} | {row['ms'] / row['floor_ms']:.1f} |")
+                     f"{row['floor_ms']:.2f} | {row['ms'] / row['floor_ms']:.1f} | {row['MB'] / row['ms']:.1f} | "
+                     f"{100 * row['floor_ms'] / row['ms']:.0f} |")
     if report["not_measured"]:
         lines += ["", "not measured: " + ", ".join(report["not_measured"])]
     return "\n".join(lines)

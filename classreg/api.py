@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from . import door, models, preflight
+from . import door, memory, models, preflight
 from .backend import Workspace
 from .engine import Control, Record, run
 from .errors import InputError, OptionError
@@ -37,7 +37,7 @@ SEARCH = "start of the deformation: "
 def register(fixed, moving, *, model: str = "bspline", metric: str | dict = "auto", init="auto", fixed_mask=None,
              moving_mask=None, levels: Sequence[float] | None = None, iterations: int | Sequence[int] | None = None,
              spacing=None, channels: str | None = None, rotation: str = "quaternion", plan: Plan | None = None,
-             threads: int | None = None, time_limit: float | None = None,
+             threads: int | None = None, time_limit: float | None = None, memory_limit: int | str | None = None,
              callback: Callable[[Record], bool | None] | None = None) -> Result:
     """Find the transform that takes fixed points to moving points, so that the moving image matches the fixed one.
 
@@ -72,6 +72,10 @@ def register(fixed, moving, *, model: str = "bspline", metric: str | dict = "aut
         All cores by default; every number gives the same bits.
     time_limit : float, optional
         Seconds after which the best transform so far is returned.
+    memory_limit : int or str, optional
+        What this process may hold at its peak, in bytes or as "2GB" (see `classreg check` for what is needed). Where
+        the defaults need more, the finest levels are left out, which `result.plan.notes` says; where `levels` or `plan`
+        are given, or nothing fits, an OptionError says how much would.
     callback : callable, optional
         Called with a `Record` per iteration; returning True stops.
 
@@ -95,16 +99,20 @@ def register(fixed, moving, *, model: str = "bspline", metric: str | dict = "aut
     """
     began = time.perf_counter()
     door.check_options(threads, time_limit, callback, rotation)
+    limit, coarser = memory.parse(memory_limit), levels is None and plan is None
     fixed, moving = door.load_pair(fixed, moving, fixed_mask, moving_mask, spacing, channels)
-    begin = door.begin_of(init, fixed, moving)
+    begin, base = door.begin_of(init, fixed, moving), memory.resident()
     if plan is None:
         metric = _check_choice(fixed, model, metric, levels)
     else:
         door.check_plan(plan, fixed.grid, begin)
         init = init if begin is not None else _plan_init(plan)
     _check_pair(fixed, moving, init, begin)
+    if limit is not None:
+        least = metric if plan is None and metric["name"] != "auto" else {"name": "mi"}
+        memory.fit(plan or memory.expected(model, fixed.grid, least, levels), fixed, moving, limit, base, coarser)
     control = Control(callback, time_limit, began)
-    with Workspace(threads):
+    with Workspace(threads) as workspace:
         f, m = normalised(fixed), normalised(moving)
         if begin is None:
             matrix, note = start(f, m, init, control)
@@ -112,7 +120,11 @@ def register(fixed, moving, *, model: str = "bspline", metric: str | dict = "aut
             matrix, note = begin.matrix, GIVEN
         if plan is None:
             plan = _plan(f, m, matrix, model, metric, init, begin, levels, iterations, rotation, note)
+        if limit is not None:
+            plan = memory.fit(plan, fixed, moving, limit, base, coarser)
         transform, ending, note = _run(plan, f, m, matrix, begin, control)
+        del f, m
+        workspace.release()
         transform.mapping()  # computed while the threads are there
     if note:
         plan = replace(plan, notes=(*(n for n in plan.notes if not n.startswith(SEARCH)), SEARCH + note))

@@ -5,8 +5,7 @@ turns errors into exit codes: 0 done, 1 a `ClassregError` or a finding that woul
 usage, 128 + n interrupted by signal n (the best so far is saved). Results go to standard output, the rest to
 standard error.
 
-Everything heavy is imported inside the commands, so that `--help` answers at once and `check` starts no
-compiler.
+Everything heavy is imported inside the commands, so that `--help` answers at once; `check` compiles nothing.
 
 Must not be imported by any other module.
 """
@@ -90,6 +89,8 @@ def register(
     init: Annotated[str, typer.Option(help="How to begin: a name, or a transform file.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="Threads; all cores by default.")] = None,
     time_limit: Annotated[float | None, typer.Option(min=0, help="Seconds; then the best so far.")] = None,
+    memory_limit: Annotated[str | None, typer.Option(help="Peak memory, as 2GB or 800MB; where the defaults need more, "
+                                                          "the finest levels are left out.")] = None,
     levels: Annotated[str | None, typer.Option(help="Pyramid factors from coarse to fine, as 4,2,1.")] = None,
     quiet: Quiet = False,
 ) -> None:
@@ -103,7 +104,7 @@ def register(
         result = classreg.register(
             fixed, moving, model=model, metric=metric, fixed_mask=fixed_mask, moving_mask=moving_mask,
             init=Path(init) if Path(init).is_file() else init, threads=threads, time_limit=time_limit,
-            callback=callback, levels=factors)
+            memory_limit=memory_limit, callback=callback, levels=factors)
     result.save(output)
     if not quiet:
         typer.echo(result.status)

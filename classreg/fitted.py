@@ -88,7 +88,9 @@ class FittedTransform:
     def _mapping(self) -> Mapping:
         at = self.transform.grid
         mapping = self.transform.forward(self.theta, at)[0]
-        return mapping if mapping.field is None else Mapping(mapping.matrix, mapping.field.copy(), at)
+        if mapping.field is None or np.may_share_memory(mapping.field, self.theta):
+            return mapping
+        return Mapping(mapping.matrix, mapping.field.copy(), at)  # its field is a buffer of the workspace
 
     def mapping(self) -> Mapping:
         """The normal form phi(x) = A (x + u(x)), u on the grid that the model was fitted on."""

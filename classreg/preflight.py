@@ -1,10 +1,7 @@
 """Checks at the door: everything that can be known to be wrong before the first iteration.
 
 `check_image`, `check_pair` and `check_levels` raise a typed error that carries the numbers and the remedy.
-`inspect_pair` returns the same findings, and softer ones, as a list: what `classreg check` prints. The
-predicted memory in bytes is
-
-    base + (bytes per fixed value) * fixed.array.size + (bytes per moving value) * moving.array.size
+`inspect_pair` returns the same findings, and softer ones, as a list: what `classreg check` prints.
 
 Must not import: metrics, optimisers, the engine, io, numba, cupy.
 """
@@ -18,24 +15,9 @@ from typing import Literal
 
 import numpy as np
 
-from .errors import ClassregError, GeometryError, InputError, OptionError, unknown
+from .errors import ClassregError, GeometryError, InputError, OptionError
 from .grid import Grid
 from .image import Image
-
-MEMORY_BASE = 250_000_000
-"""Bytes of the interpreter, the compiled kernels and the libraries."""
-
-MEMORY = {
-    "translation": (40, 16),
-    "rigid": (40, 16),
-    "similarity": (40, 16),
-    "affine": (40, 16),
-    "bspline": (80, 16),
-    "dense": (110, 16),
-    "svf": (150, 16),
-    "greedy": (110, 16),
-}
-"""Bytes per value of the fixed and of the moving image, for each model."""
 
 FEWEST_ALONG_LONGEST_AXIS = 4
 FEWEST_IN_MASK = 30
@@ -89,8 +71,8 @@ def check_image(image: Image, name: str) -> None:
         raise InputError(f"the {name} mask covers only {covered} of {weight.size} voxels; at least "
                          f"{FEWEST_IN_MASK} are needed: use a larger mask, or none")
     if array.dtype.kind == "f":
-        finite = np.isfinite(array)
-        if not finite.all():
+        if not (np.isfinite(array.min()) and np.isfinite(array.max())):
+            finite = np.isfinite(array)
             bad = array[~finite]
             nans = int(np.isnan(bad).sum())
             first = tuple(int(i) for i in np.unravel_index(np.argmin(finite), array.shape))
@@ -234,26 +216,6 @@ def overlap(fixed: Grid, moving: Grid, matrix: np.ndarray | None = None) -> floa
     return float(_inside(moving, _move(_matrix(matrix, fixed.ndim), points))[1].mean())
 
 
-def predicted_memory(fixed: Image, moving: Image, model: str) -> int:
-    """Peak memory of a registration in bytes: a base, and so much per value of each image (`MEMORY`).
-
-    Raises
-    ------
-    OptionError
-        If the model is unknown.
-
-    Examples
-    --------
-    >>> image = Image(np.zeros((100, 100, 100), np.float32), Grid.from_spacing((100, 100, 100)))
-    >>> predicted_memory(image, image, "affine") // 1_000_000
-    306
-    """
-    if model not in MEMORY:
-        raise unknown("model", model, MEMORY)
-    per_fixed, per_moving = MEMORY[model]
-    return MEMORY_BASE + per_fixed * fixed.array.size + per_moving * moving.array.size
-
-
 def inspect_pair(fixed: Image, moving: Image, model: str = "bspline") -> list[Finding]:
     """All that can be said about a pair before registering it, gravest first.
 
@@ -361,7 +323,9 @@ def _intensities(image: Image, name: str) -> list[Finding]:
 
 def _memory(fixed: Image, moving: Image, model: str) -> Finding:
     """Predicted memory beside the machine's; where the system does not tell its own, only the prediction."""
-    need = predicted_memory(fixed, moving, model)
+    from .memory import predict_model
+
+    need = predict_model(fixed, moving, model).bytes
     text = f"model {model} needs about {need / 1e9:.2f} GB"
     if not hasattr(os, "sysconf"):
         return Finding("note", "memory", text)
@@ -374,8 +338,11 @@ def _memory(fixed: Image, moving: Image, model: str) -> Finding:
 
 def _range(channel: np.ndarray, weight: np.ndarray | None) -> tuple[float, float]:
     """Least and greatest value where the weight is positive (not finite where the channel is not)."""
-    values = channel if weight is None else channel[weight > 0]
-    return float(values.min()), float(values.max())
+    low, high = channel.min(), channel.max()
+    if weight is None:
+        return float(low), float(high)
+    where = weight.reshape(channel.shape) > 0
+    return float(channel.min(where=where, initial=high)), float(channel.max(where=where, initial=low))
 
 
 def _matrix(matrix, d: int) -> np.ndarray:
@@ -405,8 +372,8 @@ def _inside(grid: Grid, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _masks_meet(a: Image, b: Image, matrix: np.ndarray) -> bool:
     """Whether a sample of the mask of `a` falls, through `matrix`, on the mask of `b`."""
-    where = np.argwhere(a.weight)
-    where = where[:: max(1, len(where) // _SUBSAMPLE)]
+    flat = np.flatnonzero(a.weight)
+    where = np.column_stack(np.unravel_index(flat[:: max(1, len(flat) // _SUBSAMPLE)], a.weight.shape))
     index, within = _inside(b.grid, _move(matrix, a.grid.to_world(where)))
     return bool((b.weight[tuple(index[within].T)] > 0).any())
 

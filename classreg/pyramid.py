@@ -32,15 +32,18 @@ def normalised(image: Image) -> Image:
         values = channel.ravel() if weight is None else channel[weight]
         some = values[:: max(1, values.size // (1 << 20))].astype(np.float64)
         k = min(max(2, int(np.ceil(CLIP * some.size))), (some.size - 1) // 2)
-        low, high = np.partition(some, (k, some.size - 1 - k))[[k, some.size - 1 - k]]
+        some.partition((k, some.size - 1 - k))
+        low, high = some[[k, some.size - 1 - k]]
         if not high > low:
             low, high = some.min(), some.max()
-        some = np.clip(some, low, high)
+        np.clip(some, low, high, out=some)
         mean, deviation = some.mean(), some.std()
         np.subtract(channel, mean, out=out[c], dtype=np.float64, casting="unsafe")
         np.clip(out[c], low - mean, high - mean, out=out[c])
         out[c] /= np.float32(deviation if deviation > 0 else 1)
-    return Image(out.reshape(image.array.shape), image.grid, image.weight)
+    # kernels take row-major arrays that may be written to: another layout would be compiled for anew
+    weight = None if image.weight is None else np.require(image.weight, requirements=("C", "W"))
+    return Image(out.reshape(image.array.shape), image.grid, weight)
 
 
 def factors(grid: Grid, resolution: float) -> np.ndarray:

@@ -61,7 +61,7 @@ def resample(transform: FittedTransform, moving: Image, grid: Grid, interpolatio
     if interpolation == "nearest":
         return Image(_nearest(moving, phi, grid, _fitting(outside, moving.array.dtype)), grid)
     outside = _fitting(outside, np.dtype(np.float32))
-    source = Image(moving.array.astype(np.float32, copy=False), moving.grid)
+    source = Image(np.require(moving.array, np.float32, ("C", "W")), moving.grid)  # as kernels are compiled for
     warped, weight, _ = sample(source, phi, grid, order=3 if interpolation == "cubic" else 1)
     out = np.where(weight > 0.5, warped, outside)
     return Image(out.reshape(moving.array.shape[:-grid.ndim] + grid.shape), grid)

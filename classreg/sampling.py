@@ -171,10 +171,12 @@ def sample(image: Image, phi: Mapping, at: Grid | Points, order: int = 1, name: 
 def resample_labels(image: Image, phi: Mapping, grid: Grid, outside: float = 0) -> np.ndarray:
     """The label map at phi on `grid`: one-hot linear weights, the largest wins; (*grid.shape) in the map's dtype."""
     p = position(image, phi, grid)
-    out = np.empty(grid.shape3, image.array.dtype)
-    workspace().run(labels.vote, out.shape[0], np.ascontiguousarray(image.data[0]), p.matrix, p.push, p.field,
-                    image.array.dtype.type(outside), out)
-    return out.reshape(grid.shape)
+    dtype = image.array.dtype
+    bits = np.dtype(f"u{dtype.itemsize}")  # labels are only told apart: signed and unsigned share one kernel
+    out = np.empty(grid.shape3, bits)
+    workspace().run(labels.vote, out.shape[0], np.require(image.data[0], requirements=("C", "W")).view(bits), p.matrix,
+                    p.push, p.field, np.array(outside, dtype).view(bits)[()], out)
+    return out.view(dtype).reshape(grid.shape)
 
 
 def _kernels(image, order):

@@ -104,7 +104,7 @@ def test_register_passes_its_options_on(engine, tmp_path):
     out = tmp_path / "new" / "out"
     done = run("register", "f.nii", "m.nii", "-o", out, "--model", "affine", "--metric", "ncc",
                "--fixed-mask", "a.nii", "--moving-mask", "b.nii", "--init", "moments", "--threads", 3,
-               "--time-limit", 20, "--levels", "4,2,1")
+               "--time-limit", 20, "--levels", "4,2,1", "--memory-limit", "2GB")
     assert done.exit_code == 0, done.output
     fixed, moving, options = engine.calls[0]
     assert (str(fixed), str(moving)) == ("f.nii", "m.nii")
@@ -113,7 +113,7 @@ def test_register_passes_its_options_on(engine, tmp_path):
     assert {key: str(value) for key, value in options.items() if key.endswith("mask")} == {
         "fixed_mask": "a.nii", "moving_mask": "b.nii"}
     assert {key: value for key, value in options.items() if not key.endswith("mask")} == {
-        "model": "affine", "metric": "ncc", "init": "moments", "threads": 3, "time_limit": 20.0,
+        "model": "affine", "metric": "ncc", "init": "moments", "threads": 3, "time_limit": 20.0, "memory_limit": "2GB",
         "levels": [4.0, 2.0, 1.0]}
     assert (out / "saved").exists()
     assert Outcome.status in done.stdout
@@ -126,7 +126,8 @@ def test_register_defaults_leave_the_choice_to_the_library(engine, tmp_path):
     options = engine.calls[0][2]
     options.pop("callback")
     assert options == {"model": "bspline", "metric": "auto", "fixed_mask": None, "moving_mask": None,
-                       "init": "auto", "threads": None, "time_limit": None, "levels": None}
+                       "init": "auto", "threads": None, "time_limit": None, "memory_limit": None,
+                       "levels": None}
 
 
 def test_init_may_be_a_file(engine, tmp_path):
@@ -287,7 +288,8 @@ def test_check_of_a_missing_file_and_an_unknown_model(pair):
 
 def test_check_starts_no_compiler(pair):
     code = ("import sys\nfrom classreg.cli import app\napp(standalone_mode=False)\n"
-            "assert 'numba' not in sys.modules and 'matplotlib' not in sys.modules")
+            "from classreg.warmup import kernels\n"
+            "assert not any(kernel.signatures for _, kernel in kernels()) and 'matplotlib' not in sys.modules")
     done = process("check", *pair, code=code)
     assert done.returncode == 0, done.stderr
 

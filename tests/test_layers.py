@@ -20,8 +20,8 @@ FLOORS = {
     1: "grid image jacobian mapping pyramid sampling transforms",
     2: "metrics regularisers priors",
     3: "engine fitted gauge objective optimisers planning resample schedule stopping",
-    4: "api baselines check datasets door evaluate initialise io models preflight result save uncertainty",
-    5: "cli plot report",
+    4: "api baselines check datasets door evaluate initialise io memory models preflight result save uncertainty",
+    5: "cli plot report warmup",
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}
 

@@ -10,18 +10,17 @@ import numpy as np
 import pytest
 
 import classreg.preflight as preflight
+from classreg import memory
 from classreg.errors import GeometryError, InputError, OptionError
 from classreg.grid import Grid
 from classreg.image import Image
 from classreg.preflight import (
-    MEMORY,
     Finding,
     check_image,
     check_levels,
     check_pair,
     inspect_pair,
     overlap,
-    predicted_memory,
 )
 
 TURN = np.array([[0.8, -0.6, 0.0], [0.6, 0.8, 0.0], [0.0, 0.0, 1.0]])
@@ -263,17 +262,6 @@ def test_one_slice_has_no_outside_along_the_slice_axis():
     assert overlap(slices, slices, matrix) == 0
 
 
-def test_memory_grows_with_both_images_and_the_model():
-    small, large = image_of((8, 20, 30)), image_of((16, 40, 60))
-    for model, (per_fixed, per_moving) in MEMORY.items():
-        base = predicted_memory(small, small, model)
-        assert predicted_memory(large, small, model) - base == per_fixed * 7 * 4800
-        assert predicted_memory(small, large, model) - base == per_moving * 7 * 4800
-    assert predicted_memory(large, large, "bspline") > predicted_memory(large, large, "rigid")
-    with pytest.raises(OptionError, match="did you mean 'bspline'"):
-        predicted_memory(small, small, "bsplin")
-
-
 def test_a_sound_pair_has_only_notes():
     fixed, moving = image_of((12, 40, 50)), image_of((12, 40, 50), shift=2.0, seed=1)
     findings = inspect_pair(fixed, moving)
@@ -353,7 +341,7 @@ def test_label_maps_are_recognised():
 def test_more_memory_than_the_machine_has(monkeypatch):
     image = image_of((40, 50))
     assert found(inspect_pair(image, image), "memory")[0].level == "note"
-    monkeypatch.setattr(preflight, "MEMORY_BASE", 10**18)
+    monkeypatch.setattr(memory, "resident", lambda: 10**18)
     warning = found(inspect_pair(image, image), "memory")[0]
     assert warning.level == "warning" and "1000000000.00 GB" in warning.message
 
@@ -367,4 +355,4 @@ def test_unknown_model():
 def test_layer():
     tree = ast.parse(Path(preflight.__file__).read_text(encoding="utf-8"))
     inner = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level}
-    assert inner == {"errors", "grid", "image"}
+    assert inner == {"errors", "grid", "image", "memory"}

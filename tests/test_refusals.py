@@ -66,6 +66,8 @@ def test_numpy_integers_reach_the_engine():
 @pytest.mark.parametrize("options, message", [
     ({"iterations": 2.5}, "iterations"),
     ({"time_limit": "5"}, "time_limit"), ({"time_limit": NAN}, "time_limit"), ({"time_limit": [1]}, "time_limit"),
+    ({"memory_limit": "2 GX"}, "memory_limit"), ({"memory_limit": 0}, "memory_limit"),
+    ({"memory_limit": NAN}, "memory_limit"), ({"memory_limit": True}, "memory_limit"),
     ({"threads": True}, "threads"), ({"threads": 2.0}, "threads"), ({"threads": 0}, "threads"),
     ({"callback": 5}, "callback"), ({"rotation": "eular"}, "did you mean 'euler'"), ({"model": None}, "model None"),
     ({"model": ["rigid"]}, "unknown model"), ({"levels": (64,)}, "factor of at most"), ({"levels": "2"}, "levels are"),

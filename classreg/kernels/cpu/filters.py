@@ -44,10 +44,12 @@ def smooth(z0, z1, slab, src, kz, ky, kx, dst):
                     ka, kb, kd, ke = ky[t], ky[t + 1], ky[t + 2], ky[t + 3]
                     for x in range(X):
                         line[x] += ka * plane[a, x] + kb * plane[b, x] + kd * plane[d, x] + ke * plane[e, x]
-                row[:rx] = line[0]
-                row[rx:rx + X] = line
-                row[rx + X:] = line[X - 1]
+                for x in range(rx):
+                    row[x] = line[0]
+                for x in range(rx + X, X + nx):
+                    row[x] = line[X - 1]
                 for x in range(X):
+                    row[rx + x] = line[x]
                     line[x] = 0
                 for t in range(0, nx, 4):
                     ka, kb, kd, ke = kx[t], kx[t + 1], kx[t + 2], kx[t + 3]

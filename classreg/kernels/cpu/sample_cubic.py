@@ -5,13 +5,16 @@ Same positions, clamping and weights as in `sample.py`; 64 taps, mirrored at the
 
 import numpy as np
 
-from . import inline, kernel
+from . import kernel
 from .sample import cell
 
 
-@inline
+@kernel
 def taps(p, n, index, value, slope):
-    """Fill indices, weights and derivative weights of the four taps at p; return weight and slope factor."""
+    """Fill indices, weights and derivative weights of the four taps at p; return weight and slope factor.
+
+    Not inlined by Numba, which would compile it three times per kernel: LLVM inlines it after it was compiled once.
+    """
     i, f, _s, weight, factor = cell(p, n)
     t = np.float64(f)
     s = 1.0 - t

@@ -1,0 +1,289 @@
+"""Peak memory of a registration, predicted from its plan, and how a limit on it is kept.
+
+    peak = base + max over phases of what the phase holds
+
+The base is measured: what is resident now, the images included, and the kernels if they are still to be loaded. What a
+phase holds is counted from the buffers of the engine: how many of the size of a level's samples, of a displacement
+field on them, and of the model's parameters each part needs stands in the tables below, and nowhere else. Compilation,
+where kernels were not kept on disk, takes some 30 MB more. `benchmarks/memory.py` compares prediction and measurement:
+run it when buffers change.
+
+Must not import: the engine, io, numba, cupy.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from numbers import Real
+
+import numpy as np
+
+from . import models
+from .errors import OptionError
+from .grid import Grid
+from .image import Image
+from .kernels.cpu import filters
+from .planning import Plan, Stage
+from .pyramid import factors
+from .schedule import Level
+from .spline import points_of
+
+#: bytes of a value in images, fields and parameters
+VALUE = 4
+
+#: bytes that loading the compiled kernels takes, and of an interpreter with all libraries where it cannot be measured
+KERNELS, INTERPRETER = 60_000_000, 130_000_000
+
+#: about how many samples give a channel's mean and deviation, and bytes that each of them takes meanwhile
+SAMPLED, PER_SAMPLED = 1 << 20, 16
+
+#: values per sample of a level, beside the images: maps that each metric makes on its way
+METRIC = {"ssd": 0, "ncc": 0, "mi": 0, "lncc": 3}
+
+#: values per sample of Gauss-Newton: curvature, directions to deflate with, and the stack of both
+CURVATURE = {"ssd": 2, "ncc": 6}
+
+#: values per sample of optimisers that hold a weight during their line search
+HELD = {"gauss_newton": 1, "lbfgs": 1}
+
+#: displacement fields on a level's grid: the force, and what evaluates the transform (see `_passes` for splines)
+FIELDS = {"linear": 0, "bspline": 1, "dense": 1, "velocity": 3}
+
+#: displacement fields on the fixed grid that the mapping of the result takes, where it is not the parameters themselves
+RESULT = {"bspline": 2.4, "dense": 2.5, "velocity": 3.5}
+
+#: sets of parameters alive at once: current, trial and best ones, gradients, steps, moments
+PARAMETERS = {"gauss_newton": 0, "lbfgs": 7, "adam": 6, "greedy": 4}
+
+#: sets of parameters per regulariser with an energy, and what computes it
+ENERGY, ENERGIES = 1, 2
+
+UNITS = {"": 1, "b": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Bytes at the peak, and the phase of the registration that it is in."""
+
+    bytes: int
+    phase: str
+
+
+def predict(plan: Plan, fixed: Image, moving: Image, base: int | None = None) -> Prediction:
+    """Peak memory of this process when it runs a plan.
+
+    Parameters
+    ----------
+    plan : Plan
+        As `classreg.plan` gives it.
+    fixed, moving : Image
+        In memory already.
+    base : int, optional
+        Bytes to begin from; by default what is resident now and the kernels, if they are not loaded.
+
+    Examples
+    --------
+    >>> image = Image(np.zeros((100, 100, 100), np.float32), Grid.from_spacing((100, 100, 100)))
+    >>> stage = models.linear_stage("rigid", image.grid, {"name": "mi"}, None)
+    >>> predict(Plan("rigid", "auto", (stage,)), image, image, base=0)
+    Prediction(bytes=24000000, phase='normalising')
+    """
+    base = resident() if base is None else base
+    return max((Prediction(base + int(held), phase) for phase, held in _phases(plan, fixed, moving)),
+               key=lambda p: p.bytes)
+
+
+def predict_model(fixed: Image, moving: Image, model: str) -> Prediction:
+    """Peak memory of `register` with a model's defaults; the metric is taken to be the one that needs most.
+
+    Raises
+    ------
+    OptionError
+        If the model is unknown.
+    """
+    return predict(expected(model, fixed.grid, {"name": "mi" if model in models.LINEAR else "lncc"}), fixed, moving)
+
+
+def expected(model: str, grid: Grid, metric: dict, levels=None) -> Plan:
+    """What `register` would run, as far as it is known before the images were looked at.
+
+    Raises
+    ------
+    OptionError
+        If the model is unknown.
+    """
+    models.check_model(model)
+    given = None if levels is None else [float(v) for v in levels]
+    if model in models.LINEAR:
+        return Plan(model, "auto", (models.linear_stage(model, grid, metric, given),))
+    affine = models.linear_stage("affine", grid, metric, None, samples=models.ENOUGH["affine"])
+    return Plan(model, "auto", (affine, models.deformable_stage(model, grid, metric, given)))
+
+
+def fit(plan: Plan, fixed: Image, moving: Image, limit: int, base: int, coarser: bool = True) -> Plan:
+    """The plan, or one that ends on coarser levels, whose peak is below a limit.
+
+    Parameters
+    ----------
+    plan : Plan
+    limit, base : int
+        Bytes: what may be resident at the peak, and what is before the registration begins.
+    coarser : bool
+        Whether the finest levels may be left out; `plan.notes` says which were.
+
+    Raises
+    ------
+    OptionError
+        If nothing fits, with the numbers.
+    """
+    first = found = predict(plan, fixed, moving, base)
+    fitting, left_out = plan, []
+    while found.bytes > limit and coarser:
+        finest = max((s for s in fitting.stages if len(s.levels) > 1),
+                     key=lambda s: _peak_of(s, fixed, moving), default=None)
+        if finest is None or not found.phase.startswith(f"{finest.name}, level"):  # nothing to win there
+            break
+        left_out.append(f"{finest.name} {finest.levels[-1].factor:g}x")
+        shorter = replace(finest, levels=finest.levels[:-1])
+        fitting = replace(fitting, stages=tuple(shorter if s is finest else s for s in fitting.stages))
+        found = predict(fitting, fixed, moving, base)
+    if found.bytes > limit:
+        least = f"at least {_mb(found.bytes)}" if coarser else _mb(found.bytes)
+        why = f" even without its finer levels ({', '.join(left_out)})" if left_out else ""
+        raise OptionError(
+            f"memory_limit={_mb(limit)} is too little: {plan.model} on these images needs {least} at its peak "
+            f"({found.phase}){why}, of which {_mb(base)} are there before it begins; raise the limit to that, "
+            f"{'' if coarser else 'leave the levels to classreg, '}or resample both images to larger voxels, or crop "
+            "them")
+    if not left_out:
+        return plan
+    note = (f"memory_limit: {_mb(limit)}; levels left out: {', '.join(left_out)} ({_mb(first.bytes)} with them, "
+            f"{_mb(found.bytes)} without)")
+    return replace(fitting, notes=(*plan.notes, note))
+
+
+def parse(limit) -> int | None:
+    """Bytes of a limit: a number of bytes, or a text such as "2GB", "1.5 GiB", "800M".
+
+    Raises
+    ------
+    OptionError
+        For anything else.
+
+    Examples
+    --------
+    >>> parse("1.5 GB"), parse("2GiB"), parse(1000)
+    (1500000000, 2147483648, 1000)
+    """
+    if limit is None:
+        return None
+    number = limit
+    if isinstance(limit, str) and (found := re.fullmatch(r"\s*(\d+\.?\d*)\s*(?:([kmgt])(i?)b?|b?)\s*", limit.lower())):
+        power = UNITS[found[2] or ""]
+        number = float(found[1]) * (2 ** (10 * "bkmgt".index(found[2])) if found[3] else power)
+    if isinstance(number, bool) or not isinstance(number, Real) or not np.isfinite(number) or number < 1:
+        raise OptionError(f"memory_limit must be a number of bytes of at least 1, or a text such as '2GB', '1.5GiB' or "
+                          f"'800MB'; got {limit!r}")
+    return int(number)
+
+
+def resident() -> int:
+    """Bytes that this process holds once kernels are loaded; an estimate where the system does not tell."""
+    kernels = 0 if filters.band.signatures else KERNELS  # every registration shrinks its images with this one
+    try:
+        with open("/proc/self/statm") as file:
+            return kernels + int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return kernels + INTERPRETER
+
+
+def _phases(plan: Plan, fixed: Image, moving: Image) -> Iterator[tuple[str, float]]:
+    """Each phase of a registration and the bytes that it holds, in order."""
+    images = VALUE * (fixed.array.size + moving.array.size)  # normalised
+    yield "normalising", images + max(_normalising(fixed), _normalising(moving))
+    coarse = float(np.max(fixed.grid.extent)) / 32
+    yield "the start", images + max(_shrinking(image, coarse) for image in (fixed, moving))
+    for stage in plan.stages:
+        for number, level in enumerate(stage.levels, 1):
+            yield f"{stage.name}, level {number} of {len(stage.levels)}", images + _level(stage, level, fixed, moving)
+    if plan.stages:
+        yield "the result", _result(plan.stages[-1], fixed)
+
+
+def _peak_of(stage: Stage, fixed: Image, moving: Image) -> float:
+    return max(_level(stage, level, fixed, moving) for level in stage.levels)
+
+
+def _normalising(image: Image) -> float:
+    """Float64 copies of the samples that scale a channel; with a mask, what it covers."""
+    size = image.grid.size
+    masked = 0 if image.weight is None else size * (1 + image.array.itemsize)
+    return PER_SAMPLED * size / max(1, size // SAMPLED) + masked
+
+
+def _shrinking(image: Image, resolution: float) -> float:
+    """Bytes at the peak of bringing an image to a resolution, axis by axis; 0 where none is finer."""
+    sizes, size = [0.0], float(image.array.size)
+    for f in factors(image.grid, resolution):
+        if f > 1:
+            size /= f
+            sizes.append(size)
+    return VALUE * max(a + b for a, b in zip(sizes, [*sizes[1:], 0.0]))
+
+
+def _level(stage: Stage, level: Level, fixed: Image, moving: Image) -> float:
+    """Bytes that an iteration holds at a level: coarse images, maps of samples, fields, parameters."""
+    resolution = level.resolution(fixed.grid)
+    grids = [image.grid.coarsen(factors(image.grid, resolution)) for image in (fixed, moving)]
+    copies = sum(image.channels * grid.size + (0 if image.weight is None else grid.size)
+                 for image, grid in zip((fixed, moving), grids) if grid.shape != image.grid.shape)
+    grid, channels = grids[0], fixed.channels
+    optimiser, transform = stage.optimiser["name"], stage.transform["name"]
+    # warped image and adjoint per channel, and the weight; the moving mask is warped too
+    maps = 2 * channels + 1 + (0 if moving.weight is None else 2) + HELD.get(optimiser, 0)
+    maps += METRIC.get(stage.metric["name"], max(METRIC.values()))
+    if optimiser == "gauss_newton":
+        maps += channels**2 * CURVATURE.get(stage.metric["name"], max(CURVATURE.values()))
+    fields, theta = FIELDS.get(transform, max(FIELDS.values())) * grid.ndim * grid.size, 0.0
+    if transform == "bspline":
+        passes, theta = _passes(stage, grid, resolution)
+        fields += passes
+    elif transform != "linear":
+        theta = grid.ndim * grid.size
+    energies = sum("weight" in r for r in stage.regularisers)
+    sets = PARAMETERS.get(optimiser, max(PARAMETERS.values()))
+    sets += 2 * stage.optimiser.get("memory", 6) if optimiser == "lbfgs" else 0
+    sets += ENERGY * energies + ENERGIES * (energies > 0)
+    return VALUE * (copies + maps * grid.size + fields + sets * theta)
+
+
+def _result(stage: Stage, fixed: Image) -> float:
+    """Bytes of the mapping on the fixed grid beside the parameters that it is made from."""
+    transform, resolution = stage.transform["name"], stage.levels[-1].resolution(fixed.grid)
+    if transform == "linear":
+        return 0.0
+    grid = fixed.grid.coarsen(factors(fixed.grid, resolution))
+    theta = _passes(stage, grid, resolution)[1] if transform == "bspline" else grid.ndim * grid.size
+    if transform == "dense" and grid.shape == fixed.grid.shape:  # the parameters are the mapping
+        return VALUE * theta
+    return VALUE * (theta + fixed.grid.ndim * fixed.grid.size * RESULT.get(transform, max(RESULT.values())))
+
+
+def _passes(stage: Stage, grid: Grid, resolution: float) -> tuple[float, float]:
+    """Values in the buffers of a spline's passes along x, y, z and back, and in its lattice, at a level."""
+    spacing = stage.transform["spacing"]
+    cell = spacing * 2 ** round(np.log2(max(1.0, resolution / spacing)))
+    z, y, x = grid.shape3
+    lz, ly, lx = (points_of(int(np.ceil((n - 1) * s / max(cell, s) - 1e-9)))
+                  for n, s in zip(grid.shape3, grid.spacing3))
+    along = 2 * (lz * ly * x + lz * y * x) + z * y * x + lz * ly * lx
+    return grid.ndim * along, grid.ndim * lz * ly * lx
+
+
+def _mb(size: float) -> str:
+    return f"{size / 1e6:,.0f} MB"
+
+

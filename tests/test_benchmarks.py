@@ -1,0 +1,111 @@
+"""The benchmark scripts run and write tables that say what they measured; what they measure is not tested."""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import classreg
+from classreg.io import load
+
+FOLDER = Path(classreg.__file__).parents[1] / "benchmarks"
+LINUX = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="reads the memory of a process as Linux")
+MACHINE = {"processor": "P", "cores": 2, "python": "3", "numpy": "2", "numba": "1", "commit": "abc", "date": "today",
+           "load": 0.5}
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """Loads a script as its own folder would: names -> what it defines."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    return lambda name: runpy.run_path(str(FOLDER / f"{name}.py"))
+
+
+def line(peer, **figures):
+    return {"peer": peer, "version": "1.2", "wall_s": 4.0, "peak_rss_mb": 100.0, "ncc": 0.9, "lncc": 0.5,
+            "folds_pct": 0.0, "sd_logjac": 0.2, **figures}
+
+
+def cells(table):
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in table.splitlines() if row.startswith("|")]
+
+
+def test_cubes_hold_the_whole_head_and_overlap(script, tmp_path):
+    files = script("measuring")["cube"](24, tmp_path)
+    fixed, moving = load(files["fixed"]), load(files["moving"])
+    assert fixed.grid.shape == moving.grid.shape == (24, 24, 24)
+    assert fixed.array.std() > 0.1 * fixed.array.max() and moving.array.std() > 0.1 * moving.array.max()
+    result = classreg.register(fixed, moving, model="rigid", metric="mi")
+    before, after = result.summary()["correlation"]
+    assert after > before
+
+
+def test_peers_table_has_ratios_and_signed_differences(script):
+    row = {"case": "c", "model": "deformable", "load": 1.0, "missing": ["reg_f3d"],
+           "cold": line("classreg", wall_s=9.5), "ours": line("classreg", wall_s=2.0, tre_mm=1.5, lncc=0.75),
+           "peers": [line("greedy", tre_mm=2.0), {"peer": "ants", "version": "3", "error": "it broke"}]}
+    table = script("peers")["table"]({"machine": MACHINE, "rows": {"name": row}})
+    head, _, good, bad = cells(table)
+    found = dict(zip(head, good))
+    assert (found["ratio"], found["cold s"], found["peer"]) == ("0.50", "9.5", "greedy 1.2")
+    assert found["TRE mm, difference"] == "1.50 (-0.50)" and found["LNCC, difference"] == "0.750 (+0.250)"
+    assert found["Dice, difference"] == ""
+    assert "ants failed" in bad and len(bad) == len(head) == len(good)
+    assert "reg_f3d" in table.splitlines()[-1]
+
+
+def test_rows_of_peers_name_what_the_plugin_offers(script):
+    offered = []
+
+    def peer(name, **_):
+        offered.append(name)
+        return lambda function: function
+
+    runpy.run_path(str(FOLDER / "peer_classreg.py"), init_globals={"peer": peer, "THREADS": 1})
+    assert {ours for _, _, ours, _ in script("peers")["ROWS"].values()} <= set(offered)
+
+
+def test_peers_without_harness_or_data_say_what_to_do(tmp_path):
+    environment = {k: v for k, v in os.environ.items() if k not in ("PEERBENCH", "CLASSREG_DATA")}
+    for extra, word in (((), "--peerbench"), (("--peerbench", __file__), "CLASSREG_DATA")):
+        done = subprocess.run([sys.executable, str(FOLDER / "peers.py"), *extra], capture_output=True, text=True,
+                              env=environment, cwd=tmp_path)
+        assert done.returncode == 2 and word in done.stderr
+
+
+def test_scaling_table(script):
+    rows = [{"model": "greedy", "size": 100, "threads": 2, "seconds": 3.0, "peak": 5e8, "evaluations": 40,
+             "finest": 15}, {"model": "greedy", "size": 200, "threads": 2, "error": "MemoryError"}]
+    head, _, good, bad = cells(script("scaling")["table"]({"machine": MACHINE, "rows": rows}))
+    found = dict(zip(head, good))
+    assert (found["us / voxel"], found["bytes / voxel"], found["evaluations"]) == ("3.00", "500", "40 (15)")
+    assert "MemoryError" in bad and len(bad) == len(head)
+
+
+@LINUX
+def test_workers_report_what_they_measured(tmp_path, script):
+    files = script("measuring")["cube"](24, tmp_path)
+    spec = {**files, "model": "rigid", "metric": "ncc", "threads": 1, "masks": True, "iterations": 1}
+    for name, keys in (("memory", {"predicted", "measured", "phase"}),
+                       ("scaling", {"seconds", "peak", "evaluations", "finest"})):
+        found = script("measuring")["report_of"](str(FOLDER / f"{name}.py"), spec)
+        assert set(found) == keys, found
+    broken = script("measuring")["report_of"](str(FOLDER / "memory.py"), {**spec, "fixed": "nowhere.nii"})
+    assert "nowhere.nii" in broken["error"]
+
+
+@LINUX
+def test_memory_table_puts_the_worst_first(script):
+    rows = [{"case": "c", "model": m, "metric": "mi", "masks": False, "measured": 1e8, "predicted": p, "phase": "x"}
+            for m, p in (("rigid", 1e8), ("greedy", 1.2e8))]
+    report = json.loads(json.dumps({"machine": MACHINE, "rows": rows}))
+    table = cells(script("memory")["table"](report))
+    assert [row[1] for row in table[2:]] == ["greedy", "rigid"] and table[2][5] == "1.20"
+    assert np.isclose(float(table[3][5]), 1)

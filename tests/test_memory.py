@@ -1,0 +1,156 @@
+"""Predicted memory is what arrays take, and a limit on it is kept before anything runs."""
+
+from __future__ import annotations
+
+import tracemalloc
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import classreg
+from classreg import memory
+from classreg.datasets import head_phantom
+from classreg.errors import OptionError
+from classreg.grid import Grid
+from classreg.image import Image
+from classreg.memory import fit, parse, predict, predict_model
+from classreg.models import DEFORMABLE, MODELS
+from classreg.schedule import Level
+
+PAIR = head_phantom(3.0)
+CASES = [*((model, metric) for model in DEFORMABLE for metric in ("lncc", "mi")), ("affine", "lncc"), ("affine", "ncc")]
+
+
+def never(record):
+    raise AssertionError("an iteration ran")
+
+
+def shortened(plan, iterations):
+    """A plan with few iterations: buffers are there after the first, the pairs of L-BFGS one by one."""
+    def short(stage):
+        return replace(stage, levels=tuple(Level(v.factor, min(iterations, v.iterations)) for v in stage.levels))
+
+    return replace(plan, stages=tuple(map(short, plan.stages)))
+
+
+@pytest.fixture(scope="module")
+def kernels():
+    """Loads every kernel, so that only arrays are counted."""
+    tiny = head_phantom(8.0)
+    for model, metric in CASES:
+        classreg.register(tiny.fixed, tiny.moving, model=model, metric=metric, iterations=2)
+
+
+def peak_of(plan, fixed, moving):
+    """Bytes of all arrays at the peak of a registration."""
+    tracemalloc.start()
+    try:
+        classreg.register(fixed, moving, plan=plan, threads=1)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("model, metric", CASES)
+def test_prediction_is_what_arrays_take(model, metric, kernels):
+    plan = classreg.plan(PAIR.fixed, PAIR.moving, model=model, metric=metric)
+    plan = shortened(plan, 7 if model == "bspline" else 3)
+    found = predict(plan, PAIR.fixed, PAIR.moving, base=0)
+    assert found.bytes == pytest.approx(peak_of(plan, PAIR.fixed, PAIR.moving), rel=0.15), found.phase
+
+
+def test_prediction_counts_masks_and_channels(kernels):
+    masked = [replace(image, weight=image.array > image.array.mean()) for image in (PAIR.fixed, PAIR.moving)]
+    coloured = [Image(np.stack([i.array, i.array**2, np.sqrt(i.array)]), i.grid) for i in (PAIR.fixed, PAIR.moving)]
+    for fixed, moving in (masked, coloured):
+        plan = shortened(classreg.plan(fixed, moving, model="greedy", metric="lncc"), 2)
+        found = predict(plan, fixed, moving, base=0)
+        assert found.bytes == pytest.approx(peak_of(plan, fixed, moving), rel=0.15), found.phase
+
+
+def test_a_coarse_end_leaves_the_result_as_the_peak():
+    fixed = Image(np.zeros((128, 128, 128), np.float32), Grid.from_spacing((128, 128, 128)))
+    plan = classreg.plan(PAIR.fixed, PAIR.moving, model="svf", metric="mi")
+    coarse = replace(plan, stages=tuple(replace(s, levels=(Level(8, 1),)) for s in plan.stages))
+    assert predict(coarse, fixed, fixed, base=0).phase == "the result"
+
+
+def test_prediction_of_a_model_grows_with_both_images():
+    small, large = (Image(np.zeros((n,) * 3, np.float32), Grid.from_spacing((n,) * 3)) for n in (64, 128))
+    for model in MODELS:
+        least, fixed, moving = (predict_model(a, b, model).bytes
+                                for a, b in ((small, small), (large, small), (small, large)))
+        assert least < min(fixed, moving)
+    assert predict_model(large, large, "dense").bytes > predict_model(large, large, "rigid").bytes
+    with pytest.raises(OptionError, match="did you mean 'bspline'"):
+        predict_model(small, small, "bsplin")
+
+
+def test_a_limit_that_holds_changes_nothing():
+    plan = classreg.plan(PAIR.fixed, PAIR.moving, model="greedy")
+    assert fit(plan, PAIR.fixed, PAIR.moving, 10**12, 0) is plan
+    a = classreg.register(PAIR.fixed, PAIR.moving, plan=shortened(plan, 1))
+    b = classreg.register(PAIR.fixed, PAIR.moving, plan=shortened(plan, 1), memory_limit="1TB")
+    assert a.plan == b.plan and np.array_equal(a.transform.theta, b.transform.theta)
+
+
+def test_finest_levels_are_left_out_and_noted():
+    plan = classreg.plan(PAIR.fixed, PAIR.moving, model="greedy")
+    full = predict(plan, PAIR.fixed, PAIR.moving, base=0).bytes
+    limit = full // 2
+    found = fit(plan, PAIR.fixed, PAIR.moving, limit, 0)
+    assert [v.factor for v in found.stages[-1].levels] == [v.factor for v in plan.stages[-1].levels[:-1]]
+    assert predict(found, PAIR.fixed, PAIR.moving, base=0).bytes <= limit < full
+    note = found.notes[-1]
+    assert note.startswith("memory_limit") and "greedy 1x" in note and f"{full / 1e6:,.0f} MB with them" in note
+
+
+def test_register_keeps_the_limit_and_says_so(monkeypatch):
+    monkeypatch.setattr(memory, "resident", lambda: 0)
+    plan = classreg.plan(PAIR.fixed, PAIR.moving, model="dense")
+    limit = int(0.6 * predict(plan, PAIR.fixed, PAIR.moving).bytes)
+    result = classreg.register(PAIR.fixed, PAIR.moving, model="dense", iterations=1, memory_limit=limit)
+    assert len(result.plan.stages[-1].levels) == len(plan.stages[-1].levels) - 1
+    assert any("levels left out: dense 1x" in note for note in result.plan.notes)
+    assert result.transform.mapping().field.shape == (3, *PAIR.fixed.grid.shape)
+
+
+@pytest.mark.parametrize("given", ["model", "levels", "plan"])
+def test_what_does_not_fit_is_refused_before_anything_runs(given, monkeypatch):
+    monkeypatch.setattr(memory, "resident", lambda: 200_000_000)
+    plan = classreg.plan(PAIR.fixed, PAIR.moving, model="greedy")
+    options = {"model": {"model": "greedy"}, "levels": {"model": "greedy", "levels": (2, 1)}, "plan": {"plan": plan}}
+    limit = "201MB" if given == "model" else "210MB"
+    with pytest.raises(OptionError, match=f"memory_limit={limit[:3]} MB is too little.* needs .*MB") as caught:
+        classreg.register(PAIR.fixed, PAIR.moving, **options[given], memory_limit=limit, callback=never)
+    text = str(caught.value)
+    assert "200 MB are there before it begins" in text
+    assert ("leave the levels to classreg" in text) == (given != "model")
+
+
+def test_the_limit_that_an_error_names_is_enough():
+    plan = classreg.plan(PAIR.fixed, PAIR.moving, model="svf")
+    needed = predict(plan, PAIR.fixed, PAIR.moving, base=0).bytes
+    with pytest.raises(OptionError):
+        fit(plan, PAIR.fixed, PAIR.moving, needed - 1, 0, coarser=False)
+    assert fit(plan, PAIR.fixed, PAIR.moving, needed, 0, coarser=False) is plan
+
+
+@pytest.mark.parametrize("text, bytes_", [("2GB", 2 * 10**9), (" 1.5 gib ", 3 * 2**29), ("800m", 8 * 10**8), (5, 5),
+                                          ("123", 123), ("64 kB", 64_000), ("12B", 12), (2.5e9, 2_500_000_000),
+                                          (np.int64(7), 7), (None, None)])
+def test_limits_in_bytes(text, bytes_):
+    assert parse(text) == bytes_
+
+
+@pytest.mark.parametrize("limit", ["", "GB", "-2GB", "2 GX", "2iB", 0, -1, float("nan"), float("inf"), True, [2]])
+def test_what_is_no_limit(limit):
+    with pytest.raises(OptionError, match="memory_limit must be a number of bytes"):
+        parse(limit)
+
+
+def test_resident_memory_grows_with_what_is_allocated():
+    before = memory.resident()
+    held = np.ones(8_000_000)
+    assert 60e6 < memory.resident() - before < 100e6 or not held.any()
