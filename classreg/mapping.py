@@ -64,7 +64,7 @@ class Mapping:
         """The field as (d, z, y, x); the empty field if there is none."""
         if self.field is None:
             return no_field(self.ndim)
-        return self.field.reshape((self.ndim, *self.grid.shape3))
+        return np.ascontiguousarray(self.field).reshape((self.ndim, *self.grid.shape3))
 
     def displacement(self, points) -> np.ndarray:
         """u at world points (n, d), in mm."""

@@ -119,7 +119,7 @@ def expected(model: str, grid: Grid, metric: dict, levels=None) -> Plan:
     given = None if levels is None else [float(v) for v in levels]
     if model in models.LINEAR:
         return Plan(model, "auto", (models.linear_stage(model, grid, metric, given),))
-    affine = models.linear_stage("affine", grid, metric, None, samples=models.ENOUGH["affine"])
+    affine = models.linear_stage("affine", grid, metric, None, samples=models.START["affine"] ** grid.ndim)
     return Plan(model, "auto", (affine, models.deformable_stage(model, grid, metric, given)))
 
 

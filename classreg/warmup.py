@@ -116,7 +116,7 @@ def _exercise() -> None:
 def _report(name, kernel) -> Compiled:
     hits, misses = (sum(counts.values()) for counts in (kernel.stats.cache_hits, kernel.stats.cache_misses))
     made = [kernel.overloads[signature] for signature in kernel.stats.cache_misses]
-    return Compiled(name, hits + misses, hits, sum(m.metadata["timers"]["compiler_lock"] for m in made))
+    return Compiled(name, hits + misses, hits, sum(m.metadata["timers"].get("compiler_lock", 0) for m in made))
 
 
 def main() -> int:

@@ -76,7 +76,7 @@ LEAST_JACOBIAN = 0.2
 
 def deformation(fixed: Image, moving: Image, matrix: np.ndarray, metric, search: str = "auto",
                 control: Control | None = None) -> tuple[tuple[np.ndarray, Grid] | None, str]:
-    """Where a deformation begins: (u, its grid) as `discrete` gives them, or None for no displacement; and a sentence.
+    """Where a deformation begins: (u (d, *grid.shape3) in mm, its grid) or None for no displacement; and a sentence.
 
     With "auto" both starts are refined for some iterations on a coarse level by greedy steps; the sum of
     misfit and a charge for strain decides, and a near tie goes to no displacement. With "discrete" there is no contest.
@@ -97,7 +97,8 @@ def deformation(fixed: Image, moving: Image, matrix: np.ndarray, metric, search:
     found = discrete(fixed, moving, matrix)
     if found is None:
         return None, "none (a line cannot be searched)"
-    u, grid = found
+    grid = found[1]
+    found = u, grid = found[0].reshape((grid.ndim, *grid.shape3)), grid
     far = float(np.sqrt((u**2).sum(0).max()))
     if search == "discrete":
         return found, f"discrete search (up to {far:.1f} mm)"
@@ -121,7 +122,7 @@ def _race(fine, coarse, matrix, u, grid: Grid, metric, control: Control) -> floa
     """A field refined for some iterations on the coarse images: misfit on the fine ones plus the charge for strain."""
     f, m = fine
     model = Dense(f.grid, matrix, compositive=True)
-    theta = model.fit(u.reshape((grid.ndim, *grid.shape3)), grid)
+    theta = model.fit(u, grid)
     own = Control(time_limit=control.time_limit, start=control.start)
     theta, _ = run("search", *coarse, model, metric, [Gaussian(1.7), Gaussian(0.5, "displacement")], Greedy(),
                    (Level(1, ROUNDS),), theta, own)
