@@ -43,9 +43,9 @@ DEFORMABLE = {
         iterations=(30, 30, 30, 10)),
     "svf": dict(
         transform={"name": "velocity"},
-        optimiser={"name": "greedy"},
-        regularisers=({"name": "gaussian", "sigma": 1.4, "acts_on": "update"},
-                      {"name": "gaussian", "sigma": 0.53, "acts_on": "velocity"}),
+        optimiser={"name": "greedy", "damping": 0.05},
+        regularisers=({"name": "gaussian", "sigma": 2.0, "acts_on": "update"},
+                      {"name": "gaussian", "sigma": 0.8, "acts_on": "velocity"}),
         iterations=(30, 30, 30, 10)),
 }
 
