@@ -31,4 +31,4 @@ class Bending:
                     orders[a] += 1
                     orders[b] += 1
                     terms.append((self.weight * (1 if a == b else 2), tuple(orders)))
-        return quadratic(theta, grams, terms)
+        return quadratic(theta, grams, terms, "bending gradient")

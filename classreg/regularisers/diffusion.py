@@ -21,4 +21,5 @@ class Diffusion:
     def __call__(self, theta: np.ndarray, grams) -> tuple[float, np.ndarray]:
         """Value and gradient in the coefficients."""
         axes = [k for k in range(3) if theta.shape[k + 1] > 1]
-        return quadratic(theta, grams, [(self.weight, tuple(int(i == k) for i in range(3))) for k in axes])
+        terms = [(self.weight, tuple(int(i == k) for i in range(3))) for k in axes]
+        return quadratic(theta, grams, terms, "diffusion gradient")
