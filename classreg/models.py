@@ -148,7 +148,8 @@ def build_stage(stage: Stage, grid: Grid, matrix):
 
 def _doublings(stage: Stage, grid: Grid) -> int:
     """How often the lattice is refined: on coarse levels a cell is as long as a sample, if that is longer."""
-    coarsest = max(v.factor for v in stage.levels) * grid.resolution
+    import os
+    coarsest = max(v.factor for v in stage.levels) * grid.resolution * float(os.environ.get("SPC", "1"))
     return max(0, round(math.log2(coarsest / stage.transform["spacing"])))
 
 

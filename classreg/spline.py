@@ -42,13 +42,14 @@ class Band:
         """Its transpose along `axis`: from m to n samples."""
         return self.transposed.apply(array, axis, name)
 
-    def apply(self, array: np.ndarray, axis: int, name: str | None = None) -> np.ndarray:
-        """The operator along `axis` of `array`; into the buffer `name` if one is given."""
+    def apply(self, array: np.ndarray, axis: int, name: str | None = None, out: np.ndarray | None = None):
+        """The operator along `axis` of `array`; into `out`, or the buffer `name`, if one is given."""
         axis %= array.ndim
         outer, inner, size = prod(array.shape[:axis]), prod(array.shape[axis + 1:]), len(self.starts)
         shape = array.shape[:axis] + (size,) + array.shape[axis + 1:]
         ws = workspace()
-        out = np.empty(shape, array.dtype) if name is None else ws.buffer(name, shape, array.dtype)
+        if out is None:
+            out = np.empty(shape, array.dtype) if name is None else ws.buffer(name, shape, array.dtype)
         work = outer * -(-inner // BLOCK)
         weights = self._single if array.dtype == np.float32 else self.weights.astype(array.dtype)
         ws.run(filters.band, work, np.ascontiguousarray(array).reshape(outer, -1, inner), self.starts, weights, BLOCK,
@@ -123,12 +124,12 @@ def points_of(cells: int) -> int:
     return cells + 3 if cells else 1
 
 
-def spline_band(positions: np.ndarray, cells: int) -> Band:
-    """Evaluate a lattice of `cells` cells at positions 0..cells (in cells)."""
+def spline_band(positions: np.ndarray, cells: int, derivative: int = 0) -> Band:
+    """Evaluate a lattice of `cells` cells, or its derivative per cell, at positions 0..cells (in cells)."""
     if cells == 0:
-        return Band(np.zeros(len(positions), np.int64), np.ones((len(positions), 1)), 1)
+        return Band(np.zeros(len(positions), np.int64), np.full((len(positions), 1), float(derivative == 0)), 1)
     i = np.clip(np.floor(positions), 0, cells - 1)
-    return Band(i.astype(np.int64), basis(np.asarray(positions) - i), cells + 3)
+    return Band(i.astype(np.int64), basis(np.asarray(positions) - i, derivative), cells + 3)
 
 
 def refine_band(cells: int) -> Band:

@@ -9,5 +9,6 @@ A regulariser has any of two faculties, and says what it acts on:
 from .bending import Bending
 from .diffusion import Diffusion
 from .gaussian import Gaussian
+from .volume import Volume
 
-REGULARISERS = {"diffusion": Diffusion, "bending": Bending, "gaussian": Gaussian}
+REGULARISERS = {"diffusion": Diffusion, "bending": Bending, "gaussian": Gaussian, "volume": Volume}

@@ -16,6 +16,7 @@ class Bending:
     """Half the mean squared second derivatives of the displacement, times `weight` (mm^2)."""
 
     acts_on = "displacement"
+    reads = "grams"
 
     def __init__(self, weight: float = 1.0):
         self.weight = weight

@@ -14,6 +14,7 @@ class Diffusion:
     """Half the mean squared gradient of the displacement, times `weight`."""
 
     acts_on = "displacement"
+    reads = "grams"
 
     def __init__(self, weight: float = 1.0):
         self.weight = weight

@@ -18,6 +18,7 @@ from ..mapping import Mapping
 from ..sampling import Points
 from ..spline import Band, basis, points_of, refine_band, spline_band, spline_gram
 from ..stencil import peak
+from .slopes import Slopes
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,13 +42,15 @@ class BSpline:
     matrix: np.ndarray
     doublings: int = 0
     _bands: dict = field(default_factory=dict, repr=False)
+    _slopes: dict = field(default_factory=dict, repr=False)
 
     @property
     def least_cells(self) -> tuple[int, int, int]:
         """Cells of the coarsest lattice per axis of `grid.shape3`."""
         out = []
         for n, s in zip(self.grid.shape3, self.grid.spacing3):
-            finest = np.ceil((n - 1) * s / max(self.spacing, s) - 1e-9)
+            import os
+            finest = np.ceil((n - 1) * s / max(self.spacing, float(os.environ.get("MINV", "1")) * s) - 1e-9)
             out.append(int(max(1, np.ceil(finest / 2**self.doublings))) if n > 1 else 0)
         return tuple(out)
 
@@ -65,7 +68,9 @@ class BSpline:
 
     def refine(self, theta: np.ndarray, grid: Grid) -> np.ndarray:
         """The same deformation on the lattice of a level: the finest whose cells are no shorter than its samples."""
-        wanted = self.doublings - int(round(np.log2(max(1.0, grid.resolution / self.spacing))))
+        import os
+        spc = float(os.environ.get("SPC", "1"))
+        wanted = self.doublings - int(round(np.log2(max(1.0, spc * grid.resolution / self.spacing))))
         while max(self.cells_of(theta)) < max(self.least_cells) * 2**wanted:
             for axis, cells in enumerate(self.cells_of(theta)):
                 theta = refine_band(cells).apply(theta, axis + 1)
@@ -101,6 +106,19 @@ class BSpline:
         """Per axis, the Gram matrices of the basis' derivatives 0, 1, 2 (mm): exact integrals on the lattice."""
         cells = self.cells_of(theta)
         return [[spline_gram(n, s, r) for r in range(3)] for n, s in zip(cells, self.cell_size(cells))]
+
+    def slopes(self, theta: np.ndarray, at: Grid | None = None) -> Slopes:
+        """The operator that gives a lattice's derivatives at the corners of its cells and halfway between them."""
+        cells = self.cells_of(theta)
+        if cells not in self._slopes:
+            bands = []
+            for n, size in zip(cells, self.cell_size(cells)):
+                at = np.arange(2 * n + 1) / 2
+                rise = spline_band(at, n, 1)
+                bands.append((spline_band(at, n), Band(rise.starts, rise.weights / size, rise.n)))
+            d = self.grid.ndim
+            self._slopes[cells] = Slopes(tuple(bands), self.grid.affine[:d, :d] / self.grid.spacing)
+        return self._slopes[cells]
 
     def retract(self, theta: np.ndarray, step: np.ndarray) -> np.ndarray:
         """theta + step."""

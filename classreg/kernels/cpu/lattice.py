@@ -84,3 +84,63 @@ def gram_sum(k0, k1, slab, theta, planes, gz, out, sums):
                 s += np.float64(theta[c, z, y, x]) * np.float64(out[c, z, y, x])
             total += s
     sums[slab, 0] += total
+
+
+@kernel
+def volume(z0, z1, slab, slopes, frame, below, least, scale, sums):
+    """sums[slab] += (sum of log((J - least) / (below - least))^2 where J < below, how many such points there are).
+
+    slopes (d, d, Z, Y, X), [a, k] that of component k along axis a, become scale times the derivative by them;
+    frame (d, d) holds the axes' unit vectors in columns, J = det(frame + slopes^T) / det(frame).
+    """
+    d, _, _, Y, X = slopes.shape
+    T = slopes.dtype.type
+    if d == 3:
+        whole = (frame[0, 0] * (frame[1, 1] * frame[2, 2] - frame[1, 2] * frame[2, 1])
+                 - frame[0, 1] * (frame[1, 0] * frame[2, 2] - frame[1, 2] * frame[2, 0])
+                 + frame[0, 2] * (frame[1, 0] * frame[2, 1] - frame[1, 1] * frame[2, 0]))
+    else:
+        whole = frame[0, 0] * frame[1, 1] - frame[0, 1] * frame[1, 0]
+    f00, f01, f10, f11 = T(frame[0, 0]), T(frame[0, 1]), T(frame[1, 0]), T(frame[1, 1])
+    f02, f12, f20, f21, f22 = T(0), T(0), T(0), T(0), T(1)
+    if d == 3:
+        f02, f12 = T(frame[0, 2]), T(frame[1, 2])
+        f20, f21, f22 = T(frame[2, 0]), T(frame[2, 1]), T(frame[2, 2])
+    per = T(1 / whole)
+    total, active = 0.0, 0
+    for z in range(z0, z1):
+        for y in range(Y):
+            for x in range(X):
+                a, b, c = f00 + slopes[0, 0, z, y, x], f01 + slopes[1, 0, z, y, x], f02
+                e, f, g = f10 + slopes[0, 1, z, y, x], f11 + slopes[1, 1, z, y, x], f12
+                h, i, j = f20, f21, f22
+                if d == 3:
+                    c += slopes[2, 0, z, y, x]
+                    g += slopes[2, 1, z, y, x]
+                    h += slopes[0, 2, z, y, x]
+                    i += slopes[1, 2, z, y, x]
+                    j += slopes[2, 2, z, y, x]
+                ca, cb, cc = f * j - g * i, g * h - e * j, e * i - f * h
+                J = (a * ca + b * cb + c * cc) * per
+                if J >= below:
+                    for p in range(d):
+                        for q in range(d):
+                            slopes[p, q, z, y, x] = 0
+                    continue
+                active += 1
+                if not J > least:
+                    total = np.inf
+                    continue
+                room = np.float64(J) - least
+                r = np.log(room / (below - least))
+                total += r * r
+                k = T(2 * r / room * scale) * per
+                slopes[0, 0, z, y, x], slopes[1, 0, z, y, x] = k * ca, k * cb
+                slopes[0, 1, z, y, x], slopes[1, 1, z, y, x] = k * (c * i - b * j), k * (a * j - c * h)
+                if d == 3:
+                    slopes[2, 0, z, y, x] = k * cc
+                    slopes[2, 1, z, y, x] = k * (b * h - a * i)
+                    slopes[0, 2, z, y, x], slopes[1, 2, z, y, x] = k * (b * g - c * f), k * (c * e - a * g)
+                    slopes[2, 2, z, y, x] = k * (a * f - b * e)
+    sums[slab, 0] += total
+    sums[slab, 1] += active

@@ -1,0 +1,43 @@
+"""A barrier against folds: the mean of  log((J - least) / (below - least))^2  where J < below, infinite where J <= least.
+
+J = det d(x + u)/dx is looked at where the transform gives its slopes. Above `below` it costs nothing, so it leaves
+ordinary deformations alone; no step of a line search passes it. Rohlfing et al., IEEE TMI 2003 (a penalty of log J).
+
+Must not import: transforms, optimisers, engine, numba, cupy.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..backend import workspace
+from ..kernels.cpu import lattice
+
+
+class Volume:
+    """The barrier, times `weight` (no unit).
+
+    Parameters
+    ----------
+    weight : float
+    below : float
+        The Jacobian determinant from which on it acts.
+    least : float
+        The determinant at which it is infinite.
+    """
+
+    acts_on = "displacement"
+    reads = "slopes"
+
+    def __init__(self, weight: float = 1.0, below: float = 0.3, least: float = 0.05):
+        self.weight, self.below, self.least = weight, below, least
+
+    def __call__(self, theta: np.ndarray, slopes) -> tuple[float, np.ndarray | None]:
+        """Value and gradient in the coefficients; None for a gradient of zero."""
+        s = slopes(theta)
+        count = s[0, 0].size
+        total, active = workspace().total(lattice.volume, s.shape[2], 2, s, slopes.frame, self.below, self.least,
+                                          self.weight / count, slab=max(1, s.shape[2] // 32))
+        if active == 0 or not np.isfinite(total):
+            return float(total) / count * self.weight, None
+        return float(total) / count * self.weight, slopes.adjoint(s)
