@@ -50,10 +50,15 @@ class Band:
         ws = workspace()
         if out is None:
             out = np.empty(shape, array.dtype) if name is None else ws.buffer(name, shape, array.dtype)
-        work = outer * -(-inner // BLOCK)
         weights = self._single if array.dtype == np.float32 else self.weights.astype(array.dtype)
-        ws.run(filters.band, work, np.ascontiguousarray(array).reshape(outer, -1, inner), self.starts, weights, BLOCK,
-               out.reshape(outer, size, inner), slab=max(1, work // 32))
+        array = np.ascontiguousarray(array)
+        if inner == 1:
+            ws.run(filters.band_last, outer, array.reshape(outer, -1), self.starts, weights, out.reshape(outer, size),
+                   slab=max(1, outer // 32))
+        else:
+            work = outer * -(-inner // BLOCK)
+            ws.run(filters.band, work, array.reshape(outer, -1, inner), self.starts, weights, BLOCK,
+                   out.reshape(outer, size, inner), slab=max(1, work // 32))
         return out
 
     @cached_property

@@ -73,12 +73,6 @@ def band(k0, k1, slab, src, starts, weights, block, out):
         hi = min(lo + block, B)
         for m in range(M):
             s = starts[m]
-            if B == 1:
-                total = weights[m, 0] * src[a, s, 0]
-                for t in range(1, taps):
-                    total += weights[m, t] * src[a, s + t, 0]
-                out[a, m, 0] = total
-                continue
             if fours == 0:
                 for b in range(lo, hi):
                     out[a, m, b] = 0
@@ -97,3 +91,16 @@ def band(k0, k1, slab, src, starts, weights, block, out):
                 w = weights[m, t]
                 for b in range(lo, hi):
                     out[a, m, b] += w * src[a, s + t, b]
+
+
+@kernel
+def band_last(k0, k1, slab, src, starts, weights, out):
+    """out (A, m) = operator on the last axis of src (A, n)."""
+    M, taps = weights.shape
+    for a in range(k0, k1):
+        for m in range(M):
+            s = starts[m]
+            total = weights[m, 0] * src[a, s]
+            for t in range(1, taps):
+                total += weights[m, t] * src[a, s + t]
+            out[a, m] = total
