@@ -8,10 +8,18 @@ Must not import: transforms, optimisers, engine, numba, cupy.
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 
 from ..backend import workspace
 from ..kernels.cpu import lattice
+from ..spline import band
+
+log = logging.getLogger("classreg")
+
+#: how often a lattice is mended; the second half of them shrink it, which must end the folds
+ROUNDS = 100
 
 
 class Volume:
@@ -41,3 +49,22 @@ class Volume:
         if active == 0 or not np.isfinite(total):
             return float(total) / count * self.weight, None
         return float(total) / count * self.weight, slopes.adjoint(s)
+
+    def mend(self, theta: np.ndarray, transform, everywhere: bool = False) -> np.ndarray:
+        """The coefficients, smoothed around places that fold, until the energy is finite.
+
+        With `everywhere`, until no fold is left between or at the samples of the fixed grid either; a lattice that
+        resists is shrunk towards the identity.
+        """
+        smooth = [band(np.tile([0.25, 0.5, 0.25], (n, 1)), np.arange(n) - 1, n) for n in theta.shape[1:]]
+        for k in range(ROUNDS):
+            bad = transform.folded(theta) if everywhere else transform.slopes(theta).low(theta, 2 * self.least)
+            if not bad.any():
+                break
+            log.debug("round %d: %d control points fold", k + 1, bad.sum())
+            if k < ROUNDS // 2:
+                mean = smooth[0].apply(smooth[1].apply(smooth[2].apply(theta, 3), 2), 1)
+                theta = np.where(bad, mean, theta)
+            else:
+                theta = theta * theta.dtype.type(0.8)
+        return theta

@@ -13,12 +13,19 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..backend import workspace
 from ..grid import Grid
+from ..jacobian import jacobian_determinant
+from ..kernels.cpu import folds as kernels
 from ..mapping import Mapping
 from ..sampling import Points
 from ..spline import Band, basis, points_of, refine_band, spline_band, spline_gram
 from ..stencil import peak
+from .folds import suspects
 from .slopes import Slopes
+
+#: a Jacobian determinant by central differences counts as a fold up to here
+LEAST = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +126,26 @@ class BSpline:
             d = self.grid.ndim
             self._slopes[cells] = Slopes(tuple(bands), self.grid.affine[:d, :d] / self.grid.spacing)
         return self._slopes[cells]
+
+    def folded(self, theta: np.ndarray) -> np.ndarray:
+        """Control points that move a place where the map folds or may fold, (*lattice) bool.
+
+        Anywhere between the samples of the fixed grid by a bound, and at them by central differences.
+        """
+        d, cells = self.grid.ndim, self.cells_of(theta)
+        control = theta.reshape(d, *theta.shape[4 - d:])
+        bad = suspects(control, self.cell_size(cells)[3 - d:], self.slopes(theta).frame).reshape([max(n, 1) for n in cells])
+        u = self.forward(theta, self.grid)[0].field3
+        counted = workspace().total(kernels.count, u.shape[1], 1, u, self.slopes(theta).frame, self.grid.spacing3,
+                                    LEAST)
+        if counted[0] > 0:
+            at = np.argwhere(jacobian_determinant(u.reshape(d, *self.grid.shape), self.grid).reshape(u.shape[1:]) <= LEAST)
+            scale = [n / max(m - 1, 1) for n, m in zip(cells, u.shape[1:])]
+            bad[tuple(np.minimum((at * scale).astype(int), np.maximum(np.array(cells) - 1, 0)).T)] = True
+        out = np.zeros(theta.shape[1:], bool)
+        for shift in np.ndindex(*(4 if n else 1 for n in cells)):
+            out[tuple(slice(k, k + n) for k, n in zip(shift, bad.shape))] |= bad
+        return out
 
     def retract(self, theta: np.ndarray, step: np.ndarray) -> np.ndarray:
         """theta + step."""

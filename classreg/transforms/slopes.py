@@ -57,3 +57,14 @@ class Slopes:
             upright = y[0].adjoint(z[1].adjoint(force[0], 1, "slopes 3"), 2, "slopes 5")
             add_scaled(flat, 1.0, upright, flat)
         return add_scaled(total, 1.0, x[0].adjoint(flat, 3, "slopes 1"), total)
+
+    def low(self, theta: np.ndarray, least: float) -> np.ndarray:
+        """Control points that move a point where the determinant is not above `least`, (*lattice) bool."""
+        s, d = self(theta), len(theta)
+        jacobian = np.moveaxis(s.reshape(d, d, -1), 2, 0).swapaxes(1, 2) + self.frame
+        at = np.linalg.det(jacobian) / np.linalg.det(self.frame) <= least
+        out = np.zeros(theta.shape[1:], bool)
+        for index in np.argwhere(at.reshape(s.shape[2:])):
+            out[tuple(slice(k // 2 - (k > 0 and k % 2 == 0), k // 2 + 4) if n > 1 else slice(None)
+                      for k, n in zip(index, out.shape))] = True
+        return out
