@@ -22,14 +22,15 @@ from .transforms import TRANSFORMS
 
 LINEAR = ("translation", "rigid", "similarity", "affine")
 
-#: transform, optimiser, regularisers, iterations per level (the last ones belong to the finest levels).
+#: transform, optimiser, regularisers, options of metrics, iterations per level (the last belong to the finest levels).
 #: `spacing` and `weight` are in units of the fixed image's finest spacing (and its square); a plan holds them in mm.
 DEFORMABLE = {
     "bspline": dict(
         transform={"name": "bspline", "spacing": 4.0},
         optimiser={"name": "lbfgs"},
-        regularisers=({"name": "bending", "weight": 2.0}, {"name": "diffusion", "weight": 0.3}),
-        iterations=(100, 80, 40, 20)),
+        regularisers=({"name": "bending", "weight": 0.8}, {"name": "diffusion", "weight": 0.3}, {"name": "volume"}),
+        metrics={"lncc": {"radius": 2.0}},
+        iterations=(40, 30, 20, 10)),
     "dense": dict(
         transform={"name": "dense"},
         optimiser={"name": "adam"},
@@ -84,6 +85,7 @@ def deformable_stage(model: str, grid: Grid, metric: dict, factors: Sequence[flo
     transform = {k: v * h if k == "spacing" else v for k, v in d["transform"].items()}
     regularisers = tuple({k: v * h**2 if (r["name"], k) == ("bending", "weight") else v for k, v in r.items()}
                          for r in d["regularisers"])
+    metric = {**d.get("metrics", {}).get(metric["name"], {}), **metric}
     return Stage(model, transform, metric, dict(d["optimiser"]), levels, regularisers)
 
 
@@ -147,9 +149,8 @@ def build_stage(stage: Stage, grid: Grid, matrix):
 
 
 def _doublings(stage: Stage, grid: Grid) -> int:
-    """How often the lattice is refined: on coarse levels a cell is as long as a sample, if that is longer."""
-    import os
-    coarsest = max(v.factor for v in stage.levels) * grid.resolution * float(os.environ.get("SPC", "1"))
+    """How often the lattice is refined: on coarse levels a cell is as long as two samples, if that is longer."""
+    coarsest = 2 * max(v.factor for v in stage.levels) * grid.resolution
     return max(0, round(math.log2(coarsest / stage.transform["spacing"])))
 
 

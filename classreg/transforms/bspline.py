@@ -56,8 +56,7 @@ class BSpline:
         """Cells of the coarsest lattice per axis of `grid.shape3`."""
         out = []
         for n, s in zip(self.grid.shape3, self.grid.spacing3):
-            import os
-            finest = np.ceil((n - 1) * s / max(self.spacing, float(os.environ.get("MINV", "1")) * s) - 1e-9)
+            finest = np.ceil((n - 1) * s / max(self.spacing, s) - 1e-9)
             out.append(int(max(1, np.ceil(finest / 2**self.doublings))) if n > 1 else 0)
         return tuple(out)
 
@@ -74,10 +73,8 @@ class BSpline:
         return np.zeros((self.grid.ndim, *map(points_of, self.least_cells)), np.float32)
 
     def refine(self, theta: np.ndarray, grid: Grid) -> np.ndarray:
-        """The same deformation on the lattice of a level: the finest whose cells are no shorter than its samples."""
-        import os
-        spc = float(os.environ.get("SPC", "1"))
-        wanted = self.doublings - int(round(np.log2(max(1.0, spc * grid.resolution / self.spacing))))
+        """The same deformation on the lattice of a level: the finest whose cells hold two of its samples."""
+        wanted = self.doublings - int(round(np.log2(max(1.0, 2 * grid.resolution / self.spacing))))
         while max(self.cells_of(theta)) < max(self.least_cells) * 2**wanted:
             for axis, cells in enumerate(self.cells_of(theta)):
                 theta = refine_band(cells).apply(theta, axis + 1)

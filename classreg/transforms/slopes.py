@@ -65,6 +65,6 @@ class Slopes:
         at = np.linalg.det(jacobian) / np.linalg.det(self.frame) <= least
         out = np.zeros(theta.shape[1:], bool)
         for index in np.argwhere(at.reshape(s.shape[2:])):
-            out[tuple(slice(k // 2 - (k > 0 and k % 2 == 0), k // 2 + 4) if n > 1 else slice(None)
-                      for k, n in zip(index, out.shape))] = True
+            k = np.floor(index * (np.array(out.shape) - 3).clip(0) / (np.array(s.shape[2:]) - 1).clip(1)).astype(int)
+            out[tuple(slice(i, i + 4) for i in k)] = True
         return out
