@@ -12,8 +12,6 @@ import logging
 
 import numpy as np
 
-from ..backend import workspace
-from ..kernels.cpu import lattice
 from ..spline import band
 
 log = logging.getLogger("classreg")
@@ -42,13 +40,7 @@ class Volume:
 
     def __call__(self, theta: np.ndarray, slopes) -> tuple[float, np.ndarray | None]:
         """Value and gradient in the coefficients; None for a gradient of zero."""
-        s = slopes(theta)
-        count = s[0, 0].size
-        total, active = workspace().total(lattice.volume, s.shape[2], 2, s, slopes.frame, self.below, self.least,
-                                          self.weight / count, slab=max(1, s.shape[2] // 32))
-        if active == 0 or not np.isfinite(total):
-            return float(total) / count * self.weight, None
-        return float(total) / count * self.weight, slopes.adjoint(s)
+        return slopes.barrier(theta, self.below, self.least, self.weight)
 
     def mend(self, theta: np.ndarray, transform, everywhere: bool = False) -> np.ndarray:
         """The coefficients, smoothed around places that fold, until the energy is finite.

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..backend import workspace
+from ..kernels.cpu import lattice as kernels
 from ..spline import Band
 from ..stencil import add_scaled
 
@@ -32,31 +33,49 @@ class Slopes:
     bands: tuple[tuple[Band, Band], ...]
     frame: np.ndarray
 
-    def __call__(self, theta: np.ndarray) -> np.ndarray:
-        """Slopes [a, k]: of component k along the a-th of the last d axes; a buffer, until the next call."""
-        ws, (z, y, x) = workspace(), self.bands
-        d = len(theta)
-        shape = tuple(len(axis[0].starts) for axis in self.bands)
-        out = ws.buffer("slopes", (d, d, *shape), theta.dtype)
-        flat, tilted = x[0].apply(theta, 3, "slopes 1"), x[1].apply(theta, 3, "slopes 2")
-        last = y[0].apply(tilted, 2, "slopes 3")
-        z[0].apply(last, 1, out=out[d - 1])
-        z[0].apply(y[1].apply(flat, 2, "slopes 3"), 1, out=out[d - 2])
-        if d == 3:
-            z[1].apply(y[0].apply(flat, 2, "slopes 3"), 1, out=out[0])
-        return out
+    @property
+    def count(self) -> int:
+        """Points at which slopes are taken."""
+        return int(np.prod([len(value.starts) for value, _ in self.bands]))
 
-    def adjoint(self, force: np.ndarray) -> np.ndarray:
-        """The transpose: (d, d, Z, Y, X) to the lattice; a buffer, until the next call."""
-        z, y, x = self.bands
-        d = len(force)
-        last = y[0].adjoint(z[0].adjoint(force[d - 1], 1, "slopes 3"), 2, "slopes 4")
-        total = x[1].adjoint(last, 3, "slopes back")
-        flat = y[1].adjoint(z[0].adjoint(force[d - 2], 1, "slopes 3"), 2, "slopes 4")
+    def barrier(self, theta: np.ndarray, below: float, least: float, weight: float):
+        """weight times the mean of log((J - least) / (below - least))^2 where J < below, and its gradient.
+
+        The value is infinite where J <= least somewhere; the gradient is None where it is zero or has no meaning.
+        """
+        ws, (z, y, x) = workspace(), self.bands
+        d, shape = len(theta), [len(value.starts) for value, _ in self.bands]
+        parts = ws.buffer("slopes", (3, d, theta.shape[1], *shape[1:]), theta.dtype)
+        flat = x[0].apply(theta, 3, "slopes 1")
         if d == 3:
-            upright = y[0].adjoint(z[1].adjoint(force[0], 1, "slopes 3"), 2, "slopes 5")
-            add_scaled(flat, 1.0, upright, flat)
-        return add_scaled(total, 1.0, x[0].adjoint(flat, 3, "slopes 1"), total)
+            y[0].apply(flat, 2, out=parts[0])
+        y[1].apply(flat, 2, out=parts[1])
+        y[0].apply(x[1].apply(theta, 3, "slopes 2"), 2, out=parts[2])
+        active = ws.buffer("slopes active", shape[:2], np.bool_)
+        force = ws.buffer("slopes force", (3, d, *shape), theta.dtype)
+        along = [z[0].starts, z[0].weights.astype(theta.dtype), z[1].weights.astype(theta.dtype)]
+        total, rows = ws.total(kernels.volume, shape[0], 2, parts, *along, self.frame, below, least, weight / self.count,
+                               active, force, slab=max(1, shape[0] // 32))
+        value = float(total) * weight / self.count
+        if rows == 0 or not np.isfinite(total):
+            return value, None
+        ws.run(kernels.volume_back, parts.shape[2], force, active, *along, parts, slab=max(1, parts.shape[2] // 32))
+        back = x[1].adjoint(y[0].adjoint(parts[2], 2, "slopes 1"), 3, "slopes back")
+        flat = y[1].adjoint(parts[1], 2, "slopes 1")
+        if d == 3:
+            add_scaled(flat, 1.0, y[0].adjoint(parts[0], 2, "slopes 2"), flat)
+        return value, add_scaled(back, 1.0, x[0].adjoint(flat, 3, "slopes 2"), back)
+
+    def __call__(self, theta: np.ndarray) -> np.ndarray:
+        """Slopes [a, k]: of component k along the a-th of the last d axes, (d, d, Z, Y, X)."""
+        d = len(theta)
+        out = []
+        for a in range(3 - d, 3):
+            s = theta
+            for axis in range(3):
+                s = self.bands[axis][int(a == axis)].apply(s, axis + 1)
+            out.append(s)
+        return np.stack(out)
 
     def low(self, theta: np.ndarray, least: float) -> np.ndarray:
         """Control points that move a point where the determinant is not above `least`, (*lattice) bool."""

@@ -19,136 +19,64 @@ def determinant(m, d):
 
 
 @inline
-def spread(box, sizes, e, f, g, d):
-    """A quick lower bound of |det(e + D)| on a cell, from the smallest and largest coefficients of each derivative.
-
-    With f their middle and g half their difference:  |det(f + x) - det f| <= sum |cofactor| g + products of two and three
-    columns, for |x| <= g (Hadamard). The sign is that of det e.
-    """
-    lead = 3 - d
-    P = box.shape[1]
-    for a in range(d):
-        sz, sy, sx = int(a == d - 3), int(a == d - 2), int(a == d - 1)
-        for k in range(d):
-            low, high = np.inf, -np.inf
-            for z in range(P - sz):
-                for y in range(4 - sy):
-                    for x in range(4 - sx):
-                        t = box[k, z + sz, y + sy, x + sx] - box[k, z, y, x]
-                        low, high = min(low, t), max(high, t)
-            f[k + lead, a + lead] = e[k + lead, a + lead] + (low + high) / (2 * sizes[a])
-            g[k + lead, a + lead] = (high - low) / (2 * sizes[a])
-    if d == 2:
-        f[0, 0] = 1
-    change = 0.0
-    for p in range(lead, 3):
-        p1, p2 = (p + 1) % 3, (p + 2) % 3
-        for q in range(lead, 3):
-            q1, q2 = (q + 1) % 3, (q + 2) % 3
-            change += abs(f[p1, q1] * f[p2, q2] - f[p1, q2] * f[p2, q1]) * g[p, q]
-    for q in range(3):
-        q1, q2 = (q + 1) % 3, (q + 2) % 3
-        a = f[0, q] ** 2 + f[1, q] ** 2 + f[2, q] ** 2
-        b = g[0, q1] ** 2 + g[1, q1] ** 2 + g[2, q1] ** 2
-        c = g[0, q2] ** 2 + g[1, q2] ** 2 + g[2, q2] ** 2
-        change += np.sqrt(a * b * c)
-        if q == 0:
-            change += np.sqrt((g[0, 0] ** 2 + g[1, 0] ** 2 + g[2, 0] ** 2) * b * c)
-    whole = determinant(f, d)
-    return whole - change if determinant(e, d) > 0 else whole + change
-
-
-@inline
-def halve(box, parts, middle, d):
-    """parts (d, 5 or 1, 5, 5): the control points (d, 4 or 1, 4, 4) of a cell, subdivided along each axis.
-
-    A new point halfway between two old ones weighs them (4, 4) / 8, one on an old point (1, 6, 1) / 8.
-    """
-    P = box.shape[1]
-    Q = parts.shape[1]
-    for k in range(d):
-        for z in range(P):
-            for y in range(4):
-                for x in range(5):
-                    i = x // 2
-                    if x % 2 == 0:
-                        middle[0, z, y, x] = (box[k, z, y, i] + box[k, z, y, i + 1]) / 2
-                    else:
-                        middle[0, z, y, x] = (box[k, z, y, i] + 6 * box[k, z, y, i + 1] + box[k, z, y, i + 2]) / 8
-            for y in range(5):
-                i = y // 2
-                for x in range(5):
-                    if y % 2 == 0:
-                        middle[1, z, y, x] = (middle[0, z, i, x] + middle[0, z, i + 1, x]) / 2
-                    else:
-                        middle[1, z, y, x] = (middle[0, z, i, x] + 6 * middle[0, z, i + 1, x]
-                                              + middle[0, z, i + 2, x]) / 8
-        for z in range(Q):
-            i = z // 2
-            for y in range(5):
-                for x in range(5):
-                    if P == 1:
-                        parts[k, z, y, x] = middle[1, z, y, x]
-                    elif z % 2 == 0:
-                        parts[k, z, y, x] = (middle[1, i, y, x] + middle[1, i + 1, y, x]) / 2
-                    else:
-                        parts[k, z, y, x] = (middle[1, i, y, x] + 6 * middle[1, i + 1, y, x]
-                                             + middle[1, i + 2, y, x]) / 8
+def along(w, src, out):
+    """out (a, n, b) = w (n, m) on the middle axis of src (a, m, b)."""
+    for a in range(src.shape[0]):
+        for i in range(w.shape[0]):
+            for b in range(src.shape[2]):
+                out[a, i, b] = 0
+            for j in range(w.shape[1]):
+                k = w[i, j]
+                for b in range(src.shape[2]):
+                    out[a, i, b] += k * src[a, j, b]
 
 
 @kernel
-def least(k0, k1, slab, boxes, sizes, frame, depth, out):
-    """out[k] = a lower bound of J on the cell with control points boxes[k], (d, P, 4, 4) float64; P is 1 in 2-D.
+def least(k0, k1, slab, boxes, value_z, slope_z, bernstein_z, value, slope, bernstein, sizes, frame, out):
+    """out[k, l] = smallest Bernstein coefficient of J on the cell with control points boxes[k, ..., l].
 
-    A cell whose bound is not positive is halved along each axis, `depth` times at most; the first part for which
-    that is not enough ends it. sizes (d,) mm, frame (d, d).
+    boxes (n, d, P, 4, 4, L): L cells side by side, one per lane of a vector register. `value` and `slope` (m, 4)
+    evaluate the basis at m nodes per axis, `bernstein` (m, m) takes values there to coefficients; those of z, (mz, P) and
+    (mz, mz), are one by one in 2-D. sizes (d,) mm, frame (d, d).
     """
-    d, P = boxes.shape[1], boxes.shape[2]
-    lead = 3 - d
-    e, f, g = np.zeros((3, 3)), np.zeros((3, 3)), np.zeros((3, 3))
+    d, P, L = boxes.shape[1], boxes.shape[2], boxes.shape[5]
+    mz, m = len(value_z), len(value)
+    lead, size = 3 - d, len(value_z) * len(value) ** 2 * boxes.shape[5]
+    first, second = np.empty((P * 4, m, L)), np.empty((P, m, m * L))
+    third, values = np.empty((1, mz, m * m * L)), np.empty((1, mz, m * m * L))
+    entries = np.zeros((3, 3, size))
+    e = np.zeros((3, 3))
     for k in range(d):
         for a in range(d):
             e[k + lead, a + lead] = frame[k, a]
     per = 1 / determinant(e, d)
-    across = 1 if P == 1 else 2
-    parts, middle = np.empty((d, 1 if P == 1 else 5, 5, 5)), np.empty((2, P, 5, 5))
-    stack = np.empty((8 * (depth + 1), d, P, 4, 4))
-    level = np.empty(8 * (depth + 1), np.int64)
-    half = np.empty((depth + 1, d))
-    for i in range(depth + 1):
-        for a in range(d):
-            half[i, a] = sizes[a] / 2.0**i
+    entries[0, 0] = 1
     for n in range(k0, k1):
         for k in range(d):
-            for z in range(P):
-                for y in range(4):
-                    for x in range(4):
-                        stack[0, k, z, y, x] = boxes[n, k, z, y, x]
-        level[0] = 0
-        top = 1
-        lowest = np.inf
-        while top > 0:
-            top -= 1
-            now = level[top]
-            low = spread(stack[top], half[now], e, f, g, d) * per
-            if low > 0:
-                lowest = min(lowest, low)
-                continue
-            if now == depth:
-                lowest = low
-                break
-            halve(stack[top], parts, middle, d)
-            for i in range(across):
-                for j in range(2):
-                    for l in range(2):
-                        for k in range(d):
-                            for z in range(P):
-                                for y in range(4):
-                                    for x in range(4):
-                                        stack[top, k, z, y, x] = parts[k, i + z, j + y, l + x]
-                        level[top] = now + 1
-                        top += 1
-        out[n] = lowest
+            box = boxes[n, k].copy().reshape(P * 4, 4, L)
+            for a in range(d):
+                along(slope if a == d - 1 else value, box, first)
+                along(slope if a == d - 2 else value, first.reshape(P, 4, m * L), second)
+                along(slope_z if a == d - 3 else value_z, second.reshape(1, P, m * m * L), third)
+                flat = third.reshape(size)
+                whole, scale = frame[k, a], 1 / sizes[a]
+                for i in range(size):
+                    entries[k + lead, a + lead, i] = whole + flat[i] * scale
+        flat = values.reshape(size)
+        for i in range(size):
+            flat[i] = per * (
+                entries[0, 0, i] * (entries[1, 1, i] * entries[2, 2, i] - entries[1, 2, i] * entries[2, 1, i])
+                - entries[0, 1, i] * (entries[1, 0, i] * entries[2, 2, i] - entries[1, 2, i] * entries[2, 0, i])
+                + entries[0, 2, i] * (entries[1, 0, i] * entries[2, 1, i] - entries[1, 1, i] * entries[2, 0, i]))
+        along(bernstein_z, values, third)
+        along(bernstein, third.reshape(mz, m, m * L), values.reshape(mz, m, m * L))
+        along(bernstein, values.reshape(mz * m, m, L), third.reshape(mz * m, m, L))
+        rows = third.reshape(mz * m * m, L)
+        for l in range(L):
+            out[n, l] = np.inf
+        for i in range(mz * m * m):
+            for l in range(L):
+                out[n, l] = min(out[n, l], rows[i, l])
 
 
 @kernel

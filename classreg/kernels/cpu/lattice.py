@@ -7,7 +7,7 @@ doi:10.1088/0031-9155/57/18/6033.
 
 import numpy as np
 
-from . import kernel
+from . import inline, kernel
 
 #: diagonals on either side
 R = 3
@@ -86,61 +86,106 @@ def gram_sum(k0, k1, slab, theta, planes, gz, out, sums):
     sums[slab, 0] += total
 
 
-@kernel
-def volume(z0, z1, slab, slopes, frame, below, least, scale, sums):
-    """sums[slab] += (sum of log((J - least) / (below - least))^2 where J < below, how many such points there are).
+@inline
+def plane_row(parts, starts, value, slope, z, y, rows):
+    """rows [a, k] += slope of component k along axis a in row y of plane z, from what the passes along x and y left.
 
-    slopes (d, d, Z, Y, X), [a, k] that of component k along axis a, become scale times the derivative by them;
-    frame (d, d) holds the axes' unit vectors in columns, J = det(frame + slopes^T) / det(frame).
+    parts (3, d, P, Y, X) hold (value, value), (slope, value) and (value, slope) along (y, x); rows (3, 3, X).
     """
-    d, _, _, Y, X = slopes.shape
-    T = slopes.dtype.type
-    if d == 3:
-        whole = (frame[0, 0] * (frame[1, 1] * frame[2, 2] - frame[1, 2] * frame[2, 1])
-                 - frame[0, 1] * (frame[1, 0] * frame[2, 2] - frame[1, 2] * frame[2, 0])
-                 + frame[0, 2] * (frame[1, 0] * frame[2, 1] - frame[1, 1] * frame[2, 0]))
-    else:
-        whole = frame[0, 0] * frame[1, 1] - frame[0, 1] * frame[1, 0]
-    f00, f01, f10, f11 = T(frame[0, 0]), T(frame[0, 1]), T(frame[1, 0]), T(frame[1, 1])
-    f02, f12, f20, f21, f22 = T(0), T(0), T(0), T(0), T(1)
-    if d == 3:
-        f02, f12 = T(frame[0, 2]), T(frame[1, 2])
-        f20, f21, f22 = T(frame[2, 0]), T(frame[2, 1]), T(frame[2, 2])
-    per = T(1 / whole)
-    total, active = 0.0, 0
+    d = parts.shape[1]
+    lead = 3 - d
+    X = parts.shape[4]
+    taps = value.shape[1]
+    for a in range(lead, 3):
+        for k in range(d):
+            for t in range(taps):
+                w = slope[z, t] if a == 0 else value[z, t]
+                i = starts[z] + t
+                for x in range(X):
+                    rows[a, k, x] += w * parts[a, k, i, y, x]
+
+
+@kernel
+def volume(z0, z1, slab, parts, starts, value, slope, frame, below, least, scale, active, force, sums):
+    """sums[slab] += (sum of log((J - least) / (below - least))^2 where J < below, how many rows have such points).
+
+    parts, starts, value, slope: see `plane_row`, axis z of the points being that of (value, slope); frame (d, d) holds
+    the axes' unit vectors in columns, J = det(frame + slopes) / det(frame). Rows with such points are marked in
+    `active` (Z, Y), and scale times the derivative by their slopes goes to force (3, d, Z, Y, X).
+    """
+    _, d, _, Y, X = parts.shape
+    lead = 3 - d
+    T = parts.dtype.type
+    e = np.zeros((3, 3), parts.dtype)
+    e[0, 0] = 1
+    for k in range(d):
+        for a in range(d):
+            e[k + lead, a + lead] = frame[k, a]
+    per = T(1) / (e[0, 0] * (e[1, 1] * e[2, 2] - e[1, 2] * e[2, 1]) - e[0, 1] * (e[1, 0] * e[2, 2] - e[1, 2] * e[2, 0])
+                  + e[0, 2] * (e[1, 0] * e[2, 1] - e[1, 1] * e[2, 0]))
+    rows, jacobian = np.zeros((3, 3, X), parts.dtype), np.empty(X, parts.dtype)
+    total, found = 0.0, 0
+    e00, e01, e02, e10, e11, e12 = e[0, 0], e[0, 1], e[0, 2], e[1, 0], e[1, 1], e[1, 2]
+    e20, e21, e22 = e[2, 0], e[2, 1], e[2, 2]
     for z in range(z0, z1):
         for y in range(Y):
+            rows[:] = 0
+            plane_row(parts, starts, value, slope, z, y, rows[:, lead:])
+            lowest = T(np.inf)
             for x in range(X):
-                a, b, c = f00 + slopes[0, 0, z, y, x], f01 + slopes[1, 0, z, y, x], f02
-                e, f, g = f10 + slopes[0, 1, z, y, x], f11 + slopes[1, 1, z, y, x], f12
-                h, i, j = f20, f21, f22
-                if d == 3:
-                    c += slopes[2, 0, z, y, x]
-                    g += slopes[2, 1, z, y, x]
-                    h += slopes[0, 2, z, y, x]
-                    i += slopes[1, 2, z, y, x]
-                    j += slopes[2, 2, z, y, x]
-                ca, cb, cc = f * j - g * i, g * h - e * j, e * i - f * h
-                J = (a * ca + b * cb + c * cc) * per
-                if J >= below:
-                    for p in range(d):
-                        for q in range(d):
-                            slopes[p, q, z, y, x] = 0
-                    continue
-                active += 1
-                if not J > least:
-                    total = np.inf
-                    continue
-                room = np.float64(J) - least
-                r = np.log(room / (below - least))
+                a, b, c = e00 + rows[0, 0, x], e01 + rows[1, 0, x], e02 + rows[2, 0, x]
+                f, g, h = e10 + rows[0, 1, x], e11 + rows[1, 1, x], e12 + rows[2, 1, x]
+                i, j, k = e20 + rows[0, 2, x], e21 + rows[1, 2, x], e22 + rows[2, 2, x]
+                J = per * (a * (g * k - h * j) - b * (f * k - h * i) + c * (f * j - g * i))
+                jacobian[x] = J
+                lowest = min(lowest, J)
+            active[z, y] = not lowest >= below
+            if not active[z, y]:
+                continue
+            found += 1
+            for x in range(X):
+                r, push = 0.0, T(0)
+                if not jacobian[x] >= below:
+                    room = np.float64(jacobian[x]) - least
+                    if room > 0:
+                        r = np.log(room / (below - least))
+                        push = T(2 * r / room * scale) * per
+                    else:
+                        r = np.inf
                 total += r * r
-                k = T(2 * r / room * scale) * per
-                slopes[0, 0, z, y, x], slopes[1, 0, z, y, x] = k * ca, k * cb
-                slopes[0, 1, z, y, x], slopes[1, 1, z, y, x] = k * (c * i - b * j), k * (a * j - c * h)
-                if d == 3:
-                    slopes[2, 0, z, y, x] = k * cc
-                    slopes[2, 1, z, y, x] = k * (b * h - a * i)
-                    slopes[0, 2, z, y, x], slopes[1, 2, z, y, x] = k * (b * g - c * f), k * (c * e - a * g)
-                    slopes[2, 2, z, y, x] = k * (a * f - b * e)
+                a, b, c = e00 + rows[0, 0, x], e01 + rows[1, 0, x], e02 + rows[2, 0, x]
+                f, g, h = e10 + rows[0, 1, x], e11 + rows[1, 1, x], e12 + rows[2, 1, x]
+                i, j, k = e20 + rows[0, 2, x], e21 + rows[1, 2, x], e22 + rows[2, 2, x]
+                rows[0, 0, x], rows[1, 0, x], rows[2, 0, x] = g * k - h * j, h * i - f * k, f * j - g * i
+                rows[0, 1, x], rows[1, 1, x], rows[2, 1, x] = c * j - b * k, a * k - c * i, b * i - a * j
+                rows[0, 2, x], rows[1, 2, x], rows[2, 2, x] = b * h - c * g, c * f - a * h, a * g - b * f
+                for q in range(lead, 3):
+                    for p in range(d):
+                        force[q, p, z, y, x] = push * rows[q, p + lead, x]
     sums[slab, 0] += total
-    sums[slab, 1] += active
+    sums[slab, 1] += found
+
+
+@kernel
+def volume_back(p0, p1, slab, force, active, starts, value, slope, parts):
+    """parts (3, d, P, Y, X) = the transpose of the pass along z applied to the active rows of force."""
+    _, d, _, Y, X = parts.shape
+    lead = 3 - d
+    Z, taps = value.shape
+    for p in range(p0, p1):
+        for a in range(lead, 3):
+            for k in range(d):
+                for y in range(Y):
+                    for x in range(X):
+                        parts[a, k, p, y, x] = 0
+        for z in range(Z):
+            t = p - starts[z]
+            if t < 0 or t >= taps:
+                continue
+            for y in range(Y):
+                if active[z, y]:
+                    for a in range(lead, 3):
+                        w = slope[z, t] if a == 0 else value[z, t]
+                        for k in range(d):
+                            for x in range(X):
+                                parts[a, k, p, y, x] += w * force[a, k, z, y, x]
