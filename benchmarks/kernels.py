@@ -64,7 +64,9 @@ def cases(shape):
     slab, flat = max(1, work // 32), (3, z, n // z)
     taps = (operator.starts, operator.weights.astype(np.float32), BLOCK)
     yield filters.band, "spline along z", work, slab, (lattice, *taps, outs.reshape(flat))
-    yield filters.band_adjoint, "spline along z", work, slab, (field.reshape(flat), *taps, lattice)
+    back = operator.transposed
+    taps = (back.starts, back.weights.astype(np.float32), BLOCK)
+    yield filters.band, "its transpose", work, slab, (field.reshape(flat), *taps, lattice)
 
     window = (image, other, weight, 4, 4, 4)
     yield local.correlation, "radius 4", z, 32, (*window, np.float32(1e-4), *out, sums(z, 32, 2))

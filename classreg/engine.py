@@ -138,7 +138,7 @@ def check_needs(optimiser, transform, metric, regularisers) -> None:
     kind = type(optimiser).__name__
     for r in regularisers:
         what = type(r).__name__
-        if callable(r) and not hasattr(transform, r.reads):
+        if callable(r) and not hasattr(transform, getattr(r, "reads", "grams")):
             raise OptionError(f"{what} is an energy of a deformation; {type(transform).__name__} has none: "
                               "leave the regulariser out")
         if callable(r) and getattr(transform, "compositive", False):

@@ -93,7 +93,8 @@ class Objective:
         """
         terms, energies = {}, []
         for r in self._energies:
-            energy, gradient = r(theta, getattr(self.transform, r.reads)(theta, self.at))
+            reads = getattr(self.transform, getattr(r, "reads", "grams"))
+            energy, gradient = r(theta, reads(theta, self.at))
             terms[type(r).__name__.lower()] = float(energy)
             energies.append((energy, gradient))
         if not np.isfinite(sum(terms.values())):  # a step that folds: its images need no look

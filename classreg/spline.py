@@ -84,7 +84,7 @@ class Band:
 
     @cached_property
     def diagonals(self) -> np.ndarray:
-        """Of a square operator that reaches at most three samples to either side: (7, n), entry (t, i) weighs i + t - 3."""
+        """Of a square operator that reaches three samples to either side at most: (7, n), (t, i) weighs i + t - 3."""
         out = np.zeros((7, self.n))
         for i, s in enumerate(self.starts):
             for t, w in enumerate(self.weights[i]):

@@ -209,20 +209,20 @@ def parzen(xi, bins):
     return value, slope * (q == xi.ravel()[:, None])
 
 
-def nearest(xi, bins):
-    """Box windows of positions over all bins, (n, bins)."""
-    return np.eye(bins)[np.floor(np.clip(xi.ravel(), 1.0, bins - 2.0001) + 0.5).astype(int)]
+def hat(xi, bins):
+    """Linear windows of positions over all bins, (n, bins)."""
+    return np.clip(1 - np.abs(np.clip(xi.ravel(), 1.0, bins - 2.0001)[:, None] - np.arange(bins)), 0, None)
 
 
 def joint(fixed, warped, weight, origin, scale, bins):
     """The joint histogram (bins, bins): fixed along rows, warped along columns."""
-    f = nearest(origin[0] + scale[0] * fixed.astype(float), bins)
+    f = hat(origin[0] + scale[0] * fixed.astype(float), bins)
     m, _ = parzen(origin[1] + scale[1] * warped.astype(float), bins)
     return (f * weight.astype(float).ravel()[:, None]).T @ m
 
 
 def joint_adjoint(fixed, warped, weight, origin, scale, score):
     """d (sum of score * joint) / d warped, (z, y, x)."""
-    f = nearest(origin[0] + scale[0] * fixed.astype(float), len(score))
+    f = hat(origin[0] + scale[0] * fixed.astype(float), len(score))
     _, slope = parzen(origin[1] + scale[1] * warped.astype(float), len(score))
     return weight * np.einsum("na,nb,ab->n", f, slope, score, optimize=True).reshape(fixed.shape) * scale[1]

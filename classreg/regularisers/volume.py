@@ -1,6 +1,6 @@
-"""A barrier against folds: the mean of  log((J - least) / (below - least))^2  where J < below, infinite where J <= least.
+"""A barrier against folds: the mean over points of  log((J - least) / (below - least))^2  where J < below.
 
-J = det d(x + u)/dx is looked at where the transform gives its slopes. Above `below` it costs nothing, so it leaves
+It is infinite where J <= least; J = det d(x + u)/dx is looked at where the transform gives its slopes. Above `below` it costs nothing, so it leaves
 ordinary deformations alone; no step of a line search passes it. Rohlfing et al., IEEE TMI 2003 (a penalty of log J).
 
 Must not import: transforms, optimisers, engine, numba, cupy.
@@ -12,6 +12,7 @@ import logging
 
 import numpy as np
 
+from ..errors import OptionError
 from ..spline import band
 
 log = logging.getLogger("classreg")
@@ -36,6 +37,9 @@ class Volume:
     reads = "slopes"
 
     def __init__(self, weight: float = 1.0, below: float = 0.3, least: float = 0.05):
+        if not (weight > 0 and 0 <= least < below <= 1):
+            raise OptionError("volume: weight must be above 0, and 0 <= least < below <= 1; got "
+                              f"weight={weight}, least={least}, below={below}")
         self.weight, self.below, self.least = weight, below, least
 
     def __call__(self, theta: np.ndarray, slopes) -> tuple[float, np.ndarray | None]:

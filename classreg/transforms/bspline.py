@@ -127,18 +127,19 @@ class BSpline:
     def folded(self, theta: np.ndarray) -> np.ndarray:
         """Control points that move a place where the map folds or may fold, (*lattice) bool.
 
-        Anywhere between the samples of the fixed grid by a bound, and at them by central differences.
+        By a bound everywhere on the lattice (`folds.suspects`), and at the samples of the fixed grid by central
+        differences, which average over two samples and can be negative where the map is one to one.
         """
         d, cells = self.grid.ndim, self.cells_of(theta)
-        control = theta.reshape(d, *theta.shape[4 - d:])
-        bad = suspects(control, self.cell_size(cells)[3 - d:], self.slopes(theta).frame).reshape([max(n, 1) for n in cells])
-        u = self.forward(theta, self.grid)[0].field3
-        counted = workspace().total(kernels.count, u.shape[1], 1, u, self.slopes(theta).frame, self.grid.spacing3,
-                                    LEAST)
-        if counted[0] > 0:
-            at = np.argwhere(jacobian_determinant(u.reshape(d, *self.grid.shape), self.grid).reshape(u.shape[1:]) <= LEAST)
-            scale = [n / max(m - 1, 1) for n, m in zip(cells, u.shape[1:])]
-            bad[tuple(np.minimum((at * scale).astype(int), np.maximum(np.array(cells) - 1, 0)).T)] = True
+        frame = self.slopes(theta).frame
+        bad = suspects(theta.reshape(d, *theta.shape[4 - d:]), self.cell_size(cells)[3 - d:], frame)
+        bad = bad.reshape([max(n, 1) for n in cells])
+        u = self.forward(theta, self.grid)[0].field
+        u3 = u.reshape(d, *self.grid.shape3)
+        if workspace().total(kernels.count, u3.shape[1], 1, u3, frame, self.grid.spacing3, LEAST)[0] > 0:
+            low = jacobian_determinant(u, self.grid).reshape(u3.shape[1:]) <= LEAST
+            at = np.argwhere(low) * [n / max(m - 1, 1) for n, m in zip(cells, low.shape)]
+            bad[tuple(np.minimum(at.astype(int), np.array(bad.shape) - 1).T)] = True
         out = np.zeros(theta.shape[1:], bool)
         for shift in np.ndindex(*(4 if n else 1 for n in cells)):
             out[tuple(slice(k, k + n) for k, n in zip(shift, bad.shape))] |= bad

@@ -1,8 +1,8 @@
-"""Joint histograms with a Parzen window, and their derivative: a box for the fixed image, a cubic B-spline for the moving.
+"""Joint histograms with a Parzen window, and their derivative: a hat on the fixed image, a cubic B-spline on the moving.
 
-Bin positions are  xi = origin + scale * intensity, clamped so that all four taps lie inside the table. The box, the
-nearest bin, costs nothing: the fixed image does not move, so its window needs no derivative, and the joint histogram is
-a quarter as many additions. Positions and weights are worked row by row, in vector registers.
+Bin positions are  xi = origin + scale * intensity, clamped so that all four taps lie inside the table. The fixed image
+does not move, so its window needs no derivative, and two taps do. Positions and weights are worked row by row, in
+vector registers.
 """
 
 import numpy as np
@@ -27,19 +27,20 @@ def joint(z0, z1, slab, fixed, warped, weight, origin, scale, tables):
     _, Y, X = fixed.shape
     bins = tables.shape[1]
     T = warped.dtype.type
-    half, sixth = T(0.5), T(1 / 6)
+    sixth = T(1 / 6)
     size = bins * bins
     table = np.zeros(2 * size)  # two in turn: neighbours often fall into one bin, and a sum waits for the one before
     line = np.empty(X, warped.dtype)
-    i, j, t = np.empty(X, np.int32), np.empty(X, np.int32), np.empty(X, warped.dtype)
+    i, j = np.empty(X, np.int32), np.empty(X, np.int32)
+    t, up = np.empty(X, warped.dtype), np.empty(X, warped.dtype)
     b0, b1, b2, b3 = np.empty_like(t), np.empty_like(t), np.empty_like(t), np.empty_like(t)
     for z in range(z0, z1):
         for y in range(Y):
             for x in range(X):
                 line[x] = fixed[z, y, x]
-            bins_of(line, origin[0], scale[0], bins, i, t)
+            bins_of(line, origin[0], scale[0], bins, i, up)
             for x in range(X):
-                i[x] = np.int32(bins) * (i[x] + np.int32(t[x] + half))
+                i[x] *= np.int32(bins)
                 line[x] = warped[z, y, x]
             bins_of(line, origin[1], scale[1], bins, j, t)
             for x in range(X):
@@ -53,10 +54,17 @@ def joint(z0, z1, slab, fixed, warped, weight, origin, scale, tables):
             for x in range(X):
                 if weight[z, y, x] > 0:
                     k = i[x] + size * (x & 1)
-                    table[k] += b0[x]
-                    table[k + 1] += b1[x]
-                    table[k + 2] += b2[x]
-                    table[k + 3] += b3[x]
+                    u = up[x]
+                    v = T(1) - u
+                    table[k] += v * b0[x]
+                    table[k + 1] += v * b1[x]
+                    table[k + 2] += v * b2[x]
+                    table[k + 3] += v * b3[x]
+                    k += bins
+                    table[k] += u * b0[x]
+                    table[k + 1] += u * b1[x]
+                    table[k + 2] += u * b2[x]
+                    table[k + 3] += u * b3[x]
     for a in range(bins):
         for b in range(bins):
             tables[slab, a, b] += table[a * bins + b] + table[size + a * bins + b]
@@ -74,16 +82,17 @@ def joint_adjoint(z0, z1, slab, fixed, warped, weight, origin, scale, score, out
     half, slope = T(0.5), T(scale[1])
     table = score.astype(out.dtype).reshape(-1)
     line = np.empty(X, out.dtype)
-    i, j, t = np.empty(X, np.int32), np.empty(X, np.int32), np.empty(X, out.dtype)
+    i, j = np.empty(X, np.int32), np.empty(X, np.int32)
+    t, up = np.empty(X, out.dtype), np.empty(X, out.dtype)
     b0, b1, b2, b3 = np.empty_like(t), np.empty_like(t), np.empty_like(t), np.empty_like(t)
     low, high = T(1), T(bins - 2.0001)
     for z in range(z0, z1):
         for y in range(Y):
             for x in range(X):
                 line[x] = fixed[z, y, x]
-            bins_of(line, origin[0], scale[0], bins, i, t)
+            bins_of(line, origin[0], scale[0], bins, i, up)
             for x in range(X):
-                i[x] = np.int32(bins) * (i[x] + np.int32(t[x] + half))
+                i[x] *= np.int32(bins)
                 line[x] = warped[z, y, x]
             bins_of(line, origin[1], scale[1], bins, j, t)
             for x in range(X):
@@ -96,6 +105,9 @@ def joint_adjoint(z0, z1, slab, fixed, warped, weight, origin, scale, score, out
                 i[x] += j[x] - np.int32(1)
             for x in range(X):
                 k = i[x]
-                line[x] = b0[x] * table[k] + b1[x] * table[k + 1] + b2[x] * table[k + 2] + b3[x] * table[k + 3]
+                here = b0[x] * table[k] + b1[x] * table[k + 1] + b2[x] * table[k + 2] + b3[x] * table[k + 3]
+                k += np.int32(bins)
+                above = b0[x] * table[k] + b1[x] * table[k + 1] + b2[x] * table[k + 2] + b3[x] * table[k + 3]
+                line[x] = here + up[x] * (above - here)
             for x in range(X):
                 out[z, y, x] = line[x]
