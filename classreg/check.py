@@ -386,8 +386,11 @@ def _regulariser_energy(part, carrier, grid):
     zero = carrier.refine(carrier.identity(), grid).astype(np.float64)
     theta, step = rng.standard_normal((2, *zero.shape))
     grams = getattr(carrier, getattr(part, "reads", "grams"))(theta, grid)
-    while not np.isfinite(part(theta, grams)[0]) and np.abs(theta).max() > 1e-3:  # a barrier, from within
-        theta, step = 0.97 * theta, 0.97 * step
+    for _ in range(200):  # a barrier is 0 far from it, infinite beyond
+        energy = part(theta, grams)[0]
+        if np.isfinite(energy) and energy > 0:
+            break
+        theta = theta * (1.03 if energy == 0 else 0.98)
     energy, gradient = part(theta, grams)
     _require(np.isfinite(energy) and energy > 0, f"{name}: the energy of noise is {energy}")
     _require(gradient.shape == theta.shape,

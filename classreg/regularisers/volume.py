@@ -1,7 +1,8 @@
 """A barrier against folds: the mean over points of  log((J - least) / (below - least))^2  where J < below.
 
-It is infinite where J <= least; J = det d(x + u)/dx is looked at where the transform gives its slopes. Above `below` it costs nothing, so it leaves
-ordinary deformations alone; no step of a line search passes it. Rohlfing et al., IEEE TMI 2003 (a penalty of log J).
+It is infinite where J <= least; J = det d(x + u)/dx is looked at where the transform gives slopes. Above `below` it
+costs nothing, so it leaves ordinary deformations alone; no step of a line search passes it. After the penalty of
+log J in Rohlfing et al., IEEE TMI 2003, doi:10.1109/TMI.2003.814791.
 
 Must not import: transforms, optimisers, engine, numba, cupy.
 """

@@ -33,11 +33,6 @@ class Slopes:
     bands: tuple[tuple[Band, Band], ...]
     frame: np.ndarray
 
-    @property
-    def count(self) -> int:
-        """Points at which slopes are taken."""
-        return int(np.prod([len(value.starts) for value, _ in self.bands]))
-
     def barrier(self, theta: np.ndarray, below: float, least: float, weight: float):
         """weight times the mean of log((J - least) / (below - least))^2 where J < below, and its gradient.
 
@@ -54,9 +49,10 @@ class Slopes:
         active = ws.buffer("slopes active", shape[:2], np.bool_)
         force = ws.buffer("slopes force", (3, d, *shape), theta.dtype)
         along = [z[0].starts, z[0].weights.astype(theta.dtype), z[1].weights.astype(theta.dtype)]
-        total, rows = ws.total(kernels.volume, shape[0], 2, parts, *along, self.frame, below, least, weight / self.count,
-                               active, force, slab=max(1, shape[0] // 32))
-        value = float(total) * weight / self.count
+        scale = weight / np.prod(shape)
+        total, rows = ws.total(kernels.volume, shape[0], 2, parts, *along, self.frame, below, least, scale, active,
+                               force, slab=max(1, shape[0] // 32))
+        value = float(total * scale)
         if rows == 0 or not np.isfinite(total):
             return value, None
         ws.run(kernels.volume_back, parts.shape[2], force, active, *along, parts, slab=max(1, parts.shape[2] // 32))

@@ -35,9 +35,9 @@ def along(w, src, out):
 def least(k0, k1, slab, boxes, value_z, slope_z, bernstein_z, value, slope, bernstein, sizes, frame, out):
     """out[k, l] = smallest Bernstein coefficient of J on the cell with control points boxes[k, ..., l].
 
-    boxes (n, d, P, 4, 4, L): L cells side by side, one per lane of a vector register. `value` and `slope` (m, 4) evaluate
-    the basis at m nodes per axis, `bernstein` (m, m) takes values there to coefficients; those of z, (mz, P) and
-    (mz, mz), are one by one in 2-D. sizes (d,) mm, frame (d, d).
+    boxes (n, d, P, 4, 4, L): L cells side by side, one per lane of a vector register. `value` and `slope` (m, 4)
+    evaluate the basis at m nodes per axis, `bernstein` (m, m) takes values there to coefficients; those of z, (mz, P)
+    and (mz, mz), are one by one in 2-D. sizes (d,) mm, frame (d, d).
     """
     d, P, L = boxes.shape[1], boxes.shape[2], boxes.shape[5]
     mz, m = len(value_z), len(value)

@@ -1,4 +1,4 @@
-"""Joint histograms with a Parzen window, and their derivative: a hat on the fixed image, a cubic B-spline on the moving.
+"""Joint histograms and their derivative: a linear window on the fixed image, a cubic B-spline on the moving one.
 
 Bin positions are  xi = origin + scale * intensity, clamped so that all four taps lie inside the table. The fixed image
 does not move, so its window needs no derivative, and two taps do. Positions and weights are worked row by row, in
