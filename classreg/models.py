@@ -30,7 +30,7 @@ DEFORMABLE = {
         optimiser={"name": "lbfgs"},
         regularisers=({"name": "bending", "weight": 0.8}, {"name": "diffusion", "weight": 0.3}, {"name": "volume"}),
         metrics={"lncc": {"radius": 2.0}},
-        iterations=(40, 30, 20, 10)),
+        iterations=(30, 20, 20, 25)),
     "dense": dict(
         transform={"name": "dense"},
         optimiser={"name": "adam"},
