@@ -21,6 +21,9 @@ from .kernels.cpu import filters
 
 BLOCK = 4096
 
+#: a slab makes so many samples at least: less is done sooner than handed to another thread
+SAMPLES = 1 << 15
+
 
 @dataclass(frozen=True, eq=False)
 class Band:
@@ -54,11 +57,11 @@ class Band:
         array = np.ascontiguousarray(array)
         if inner == 1:
             ws.run(filters.band_last, outer, array.reshape(outer, -1), self.starts, weights, out.reshape(outer, size),
-                   slab=max(1, outer // 32))
+                   slab=max(outer // 32, SAMPLES // size, 1))
         else:
             work = outer * -(-inner // BLOCK)
             ws.run(filters.band, work, array.reshape(outer, -1, inner), self.starts, weights, BLOCK,
-                   out.reshape(outer, size, inner), slab=max(1, work // 32))
+                   out.reshape(outer, size, inner), slab=max(work // 32, SAMPLES // (size * min(inner, BLOCK)), 1))
         return out
 
     @cached_property
