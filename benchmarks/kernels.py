@@ -27,11 +27,46 @@ import numpy as np
 
 from classreg.backend import Workspace
 from classreg.kernels import cpu
-from classreg.kernels.cpu import dense, discrete, filters, histogram, labels, local, pointwise, sample, sample_cubic
-from classreg.spline import BLOCK, spline_band
+from classreg.kernels.cpu import (
+    dense,
+    discrete,
+    filters,
+    folds,
+    histogram,
+    labels,
+    lattice,
+    local,
+    pointwise,
+    sample,
+    sample_cubic,
+)
+from classreg.spline import BLOCK, basis, spline_band, spline_gram
 from classreg.stencil import gaussian_taps
 
 MIB = 1 << 20
+
+
+def lattices(cells):
+    """The kernels of energies of a lattice of `cells` cells per axis, and of the bound over its cells."""
+    n, m = cells + 3, 2 * cells + 1
+    theta = np.random.default_rng(1).normal(scale=0.01, size=(3, n, n, n)).astype(np.float32)
+    grams = np.stack([spline_gram(cells, 4.0, r).diagonals for r in range(3)]).astype(np.float32)
+    orders, factors = np.array([(2, 0, 0), (0, 2, 0), (0, 0, 2)]), np.ones(3, np.float32)
+    planes, slab = np.empty((3, *theta.shape), np.float32), max(1, 3 * n // 32)
+    yield lattice.gram_planes, "3 terms", 3 * n, slab, (theta, grams, grams, orders, factors, planes)
+    yield lattice.gram_sum, "3 terms", 3 * n, slab, (theta, planes, grams, np.empty_like(theta), sums(3 * n, slab, 1))
+    at = spline_band(np.arange(m) / 2, cells)
+    along = (at.starts, at.weights.astype(np.float32), at.weights.astype(np.float32))
+    parts, force = np.zeros((3, 3, n, m, m), np.float32), np.empty((3, 3, m, m, m), np.float32)
+    active, slab = np.ones((m, m), np.bool_), max(1, m // 32)
+    yield lattice.volume, "half cells", m, slab, (parts, *along, np.eye(3), 0.3, 0.05, 1.0, active, force,
+                                                   sums(m, slab, 2))
+    active = np.ones((m, m), np.bool_)
+    yield lattice.volume_back, "every row", n, slab, (np.zeros_like(force), active, *along, parts)
+    nodes = (basis(np.linspace(0, 1, 9)), basis(np.linspace(0, 1, 9), 1), np.eye(9))
+    boxes = np.zeros((max(1, cells**3 // 8), 3, 4, 4, 4, 8))
+    yield folds.least, "eight cells at once", len(boxes), 64, (boxes, *nodes, *nodes, np.ones(3), np.eye(3),
+                                                               np.empty((len(boxes), 8)))
 
 
 def cases(shape):
@@ -61,12 +96,22 @@ def cases(shape):
 
     cells = max(1, z // 5)
     operator = spline_band(np.linspace(0, cells, z), cells)
-    lattice = np.ones((3, cells + 3, n // z), np.float32)
+    points = np.ones((3, cells + 3, n // z), np.float32)
     work = 3 * -(-(n // z) // BLOCK)
     slab, flat = max(1, work // 32), (3, z, n // z)
     taps = (operator.starts, operator.weights.astype(np.float32), BLOCK)
-    yield filters.band, "spline along z", work, slab, (lattice, *taps, outs.reshape(flat))
-    yield filters.band_adjoint, "spline along z", work, slab, (field.reshape(flat), *taps, lattice)
+    yield filters.band, "spline along z", work, slab, (points, *taps, outs.reshape(flat))
+    back = operator.transposed
+    taps = (back.starts, back.weights.astype(np.float32), BLOCK)
+    yield filters.band, "its transpose", work, slab, (field.reshape(flat), *taps, points)
+
+    rows = field.reshape(-1, shape[2])
+    last = spline_band(np.linspace(0, cells, shape[2]), cells)
+    taps = (last.starts, last.weights.astype(np.float32))
+    few = rows[:, :cells + 3].copy()
+    yield filters.band_last, "spline along x", len(rows), 64, (few, *taps, outs.reshape(rows.shape))
+    yield from lattices(cells)
+    yield folds.count, "central differences", z, 16, (field, np.eye(3), np.ones(3), 0.0, sums(z, 16, 1))
 
     window = (image, other, weight, 4, 4, 4)
     yield local.correlation, "radius 4", z, 32, (*window, np.float32(1e-4), *out, sums(z, 32, 2))

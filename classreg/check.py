@@ -191,7 +191,8 @@ def regulariser(make: Callable) -> None:
         grid, matrix = scene(ndim)[0].grid, np.eye(ndim + 1)
         if callable(part):
             for carrier in (BSpline(grid, 4.0, matrix), Dense(grid, matrix)):
-                _regulariser_energy(part, carrier, grid)
+                if hasattr(carrier, getattr(part, "reads", "grams")):
+                    _regulariser_energy(part, carrier, grid)
         if hasattr(part, "smooth"):
             _regulariser_smooth(part, grid)
 
@@ -384,7 +385,12 @@ def _regulariser_energy(part, carrier, grid):
     name, rng = type(part).__name__, np.random.default_rng(grid.ndim)
     zero = carrier.refine(carrier.identity(), grid).astype(np.float64)
     theta, step = rng.standard_normal((2, *zero.shape))
-    grams = carrier.grams(theta, grid)
+    grams = getattr(carrier, getattr(part, "reads", "grams"))(theta, grid)
+    for _ in range(200):  # a barrier is 0 far from it, infinite beyond
+        energy = part(theta, grams)[0]
+        if np.isfinite(energy) and energy > 0:
+            break
+        theta = theta * (1.03 if energy == 0 else 0.98)
     energy, gradient = part(theta, grams)
     _require(np.isfinite(energy) and energy > 0, f"{name}: the energy of noise is {energy}")
     _require(gradient.shape == theta.shape,

@@ -93,7 +93,7 @@ def run(name: str, fixed: Image, moving: Image, transform, metric, regularisers,
         try:
             resolution = level.resolution(fixed.grid)
             f, m = (metric.describe(shrink(image, resolution)) for image in (fixed, moving))
-            best = theta = transform.refine(theta, f.grid)
+            best = theta = mended(transform.refine(theta, f.grid), transform, regularisers)
             objective = Objective(f, m, transform, metric, regularisers, order=order)
             state = optimiser.init(objective, theta)
             values = [state.value]
@@ -122,7 +122,15 @@ def run(name: str, fixed: Image, moving: Image, transform, metric, regularisers,
         log.debug("%s level %d/%d: %s", name, number, len(levels), ending)
         if control.stopped or control.failed:
             break
-    return theta, ending
+    return mended(theta, transform, regularisers, everywhere=True), ending
+
+
+def mended(theta: np.ndarray, transform, regularisers, everywhere: bool = False) -> np.ndarray:
+    """Theta, within the bounds that regularisers set (see `Volume.mend`)."""
+    for r in regularisers:
+        if hasattr(r, "mend"):
+            theta = r.mend(theta, transform, everywhere)
+    return theta
 
 
 def check_needs(optimiser, transform, metric, regularisers) -> None:
@@ -130,7 +138,7 @@ def check_needs(optimiser, transform, metric, regularisers) -> None:
     kind = type(optimiser).__name__
     for r in regularisers:
         what = type(r).__name__
-        if callable(r) and not hasattr(transform, "grams"):
+        if callable(r) and not hasattr(transform, getattr(r, "reads", "grams")):
             raise OptionError(f"{what} is an energy of a deformation; {type(transform).__name__} has none: "
                               "leave the regulariser out")
         if callable(r) and getattr(transform, "compositive", False):

@@ -22,14 +22,15 @@ from .transforms import TRANSFORMS
 
 LINEAR = ("translation", "rigid", "similarity", "affine")
 
-#: transform, optimiser, regularisers, iterations per level (the last ones belong to the finest levels).
+#: transform, optimiser, regularisers, options of metrics, iterations per level (the last belong to the finest levels).
 #: `spacing` and `weight` are in units of the fixed image's finest spacing (and its square); a plan holds them in mm.
 DEFORMABLE = {
     "bspline": dict(
         transform={"name": "bspline", "spacing": 4.0},
         optimiser={"name": "lbfgs"},
-        regularisers=({"name": "bending", "weight": 2.0}, {"name": "diffusion", "weight": 0.3}),
-        iterations=(100, 80, 40, 20)),
+        regularisers=({"name": "bending", "weight": 0.8}, {"name": "diffusion", "weight": 0.3}, {"name": "volume"}),
+        metrics={"lncc": {"radius": 2.0}},
+        iterations=(30, 20, 20, 25)),
     "dense": dict(
         transform={"name": "dense"},
         optimiser={"name": "adam"},
@@ -40,12 +41,14 @@ DEFORMABLE = {
         optimiser={"name": "greedy"},
         regularisers=({"name": "gaussian", "sigma": 1.4, "acts_on": "update"},
                       {"name": "gaussian", "sigma": 0.53, "acts_on": "displacement"}),
+        metrics={"lncc": {"radius": 7.0, "flat": 1e-2}},
         iterations=(30, 30, 30, 10)),
     "svf": dict(
         transform={"name": "velocity"},
         optimiser={"name": "greedy", "damping": 0.05},
         regularisers=({"name": "gaussian", "sigma": 2.0, "acts_on": "update"},
                       {"name": "gaussian", "sigma": 0.8, "acts_on": "velocity"}),
+        metrics={"lncc": {"radius": 7.0, "flat": 1e-2}},
         iterations=(30, 30, 30, 10)),
 }
 
@@ -86,6 +89,7 @@ def deformable_stage(model: str, grid: Grid, metric: dict, factors: Sequence[flo
     transform = {k: v * h if k == "spacing" else v for k, v in d["transform"].items()}
     regularisers = tuple({k: v * h**2 if (r["name"], k) == ("bending", "weight") else v for k, v in r.items()}
                          for r in d["regularisers"])
+    metric = {**d.get("metrics", {}).get(metric["name"], {}), **metric}
     return Stage(model, transform, metric, dict(d["optimiser"]), levels, regularisers)
 
 
@@ -149,8 +153,8 @@ def build_stage(stage: Stage, grid: Grid, matrix):
 
 
 def _doublings(stage: Stage, grid: Grid) -> int:
-    """How often the lattice is refined: on coarse levels a cell is as long as a sample, if that is longer."""
-    coarsest = max(v.factor for v in stage.levels) * grid.resolution
+    """How often the lattice is refined: on coarse levels a cell is as long as two samples, if that is longer."""
+    coarsest = 2 * max(v.factor for v in stage.levels) * grid.resolution
     return max(0, round(math.log2(coarsest / stage.transform["spacing"])))
 
 

@@ -40,7 +40,8 @@ class Evaluation:
         objective, theta, phi_back, img_back, _, _, adjoint, energies = self._parts
         g = phi_back(img_back, adjoint)
         for _, e in energies:
-            g += e
+            if e is not None:
+                g += e
         return g
 
     @cached_property
@@ -102,6 +103,14 @@ class Objective:
         With `hold` the weight of the last `renew` counts instead of theta's own: the gradient takes the weight as
         constant, so a line search must compare values under one weight, or the edge of the overlap misleads it.
         """
+        terms, energies = {}, []
+        for r in self._energies:
+            reads = getattr(self.transform, getattr(r, "reads", "grams"))
+            energy, gradient = r(theta, reads(theta, self.at))
+            terms[type(r).__name__.lower()] = float(energy)
+            energies.append((energy, gradient))
+        if not np.isfinite(sum(terms.values())):  # a step that folds: its images need no look
+            return Evaluation(np.inf, {"metric": np.inf, **terms}, 0.0, ())
         phi, phi_back = self.transform.forward(theta, self.at)
         warped, weight, img_back = sample(self.moving, phi, self.at, self.order)
         if self._weight is not None:
@@ -109,11 +118,7 @@ class Objective:
         overlap = total(weight)
         self._full = overlap if self._full is None else self._full
         value, adjoint = self.metric(warped, self._held if hold else weight)
-        terms, energies = {"metric": float(value)}, []
-        for r in self._energies:
-            energy, gradient = r(theta, self.transform.grams(theta, self.at))
-            terms[type(r).__name__.lower()] = float(energy)
-            energies.append((energy, gradient))
+        terms = {"metric": float(value), **terms}
         objective = float(sum(terms.values()))
         if overlap <= LEAST_OVERLAP * self._full:
             objective = np.inf

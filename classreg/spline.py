@@ -11,7 +11,8 @@ Must not import: anything above floor 0.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from math import prod
 
 import numpy as np
 
@@ -19,6 +20,9 @@ from .backend import workspace
 from .kernels.cpu import filters
 
 BLOCK = 4096
+
+#: a slab makes so many samples at least: less is done sooner than handed to another thread
+SAMPLES = 1 << 15
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,23 +41,58 @@ class Band:
     weights: np.ndarray
     n: int
 
-    def apply(self, array: np.ndarray, axis: int, name: str | None = None) -> np.ndarray:
-        """The operator along `axis` of `array`; into the buffer `name` if one is given."""
-        return self._run(filters.band, array, axis, len(self.starts), name)
-
     def adjoint(self, array: np.ndarray, axis: int, name: str | None = None) -> np.ndarray:
         """Its transpose along `axis`: from m to n samples."""
-        return self._run(filters.band_adjoint, array, axis, self.n, name)
+        return self.transposed.apply(array, axis, name)
 
-    def _run(self, kernel, array, axis, size, name):
+    def apply(self, array: np.ndarray, axis: int, name: str | None = None, out: np.ndarray | None = None):
+        """The operator along `axis` of `array`; into `out`, or the buffer `name`, if one is given."""
         axis %= array.ndim
-        outer, inner = int(np.prod(array.shape[:axis])), int(np.prod(array.shape[axis + 1:]))
+        outer, inner, size = prod(array.shape[:axis]), prod(array.shape[axis + 1:]), len(self.starts)
         shape = array.shape[:axis] + (size,) + array.shape[axis + 1:]
         ws = workspace()
-        out = np.empty(shape, array.dtype) if name is None else ws.buffer(name, shape, array.dtype)
-        work = outer * -(-inner // BLOCK)
-        ws.run(kernel, work, np.ascontiguousarray(array).reshape(outer, -1, inner), self.starts,
-               self.weights.astype(array.dtype), BLOCK, out.reshape(outer, size, inner), slab=max(1, work // 32))
+        if out is None:
+            out = np.empty(shape, array.dtype) if name is None else ws.buffer(name, shape, array.dtype)
+        weights = self._single if array.dtype == np.float32 else self.weights.astype(array.dtype)
+        array = np.ascontiguousarray(array)
+        if inner == 1:
+            ws.run(filters.band_last, outer, array.reshape(outer, -1), self.starts, weights, out.reshape(outer, size),
+                   slab=max(outer // 32, SAMPLES // size, 1))
+        else:
+            work = outer * -(-inner // BLOCK)
+            ws.run(filters.band, work, array.reshape(outer, -1, inner), self.starts, weights, BLOCK,
+                   out.reshape(outer, size, inner), slab=max(work // 32, SAMPLES // (size * min(inner, BLOCK)), 1))
+        return out
+
+    @cached_property
+    def _single(self) -> np.ndarray:
+        """The weights in float32."""
+        return self.weights.astype(np.float32)
+
+    @cached_property
+    def transposed(self) -> Band:
+        """The transposed operator: rows gather, so that each is written once."""
+        m, taps = self.weights.shape
+        row, column = np.repeat(np.arange(m), taps), (self.starts[:, None] + np.arange(taps)).ravel()
+        value = self.weights.ravel()
+        row, column, value = row[value != 0], column[value != 0], value[value != 0]
+        first, last = np.full(self.n, m - 1), np.zeros(self.n, np.int64)
+        np.minimum.at(first, column, row)
+        np.maximum.at(last, column, row)
+        width = min(m, max(1, int((last - first).max(initial=0)) + 1 + 3) // 4 * 4)
+        starts = np.clip(first, 0, m - width).astype(np.int64)
+        weights = np.zeros((self.n, width))
+        np.add.at(weights, (column, row - starts[column]), value)
+        return Band(starts, weights, m)
+
+    @cached_property
+    def diagonals(self) -> np.ndarray:
+        """Of a square operator that reaches three samples to either side at most: (7, n), (t, i) weighs i + t - 3."""
+        out = np.zeros((7, self.n))
+        for i, s in enumerate(self.starts):
+            for t, w in enumerate(self.weights[i]):
+                if w != 0:
+                    out[s + t - i + 3, i] = w
         return out
 
     def matrix(self) -> np.ndarray:
@@ -93,12 +132,12 @@ def points_of(cells: int) -> int:
     return cells + 3 if cells else 1
 
 
-def spline_band(positions: np.ndarray, cells: int) -> Band:
-    """Evaluate a lattice of `cells` cells at positions 0..cells (in cells)."""
+def spline_band(positions: np.ndarray, cells: int, derivative: int = 0) -> Band:
+    """Evaluate a lattice of `cells` cells, or its derivative per cell, at positions 0..cells (in cells)."""
     if cells == 0:
-        return Band(np.zeros(len(positions), np.int64), np.ones((len(positions), 1)), 1)
+        return Band(np.zeros(len(positions), np.int64), np.full((len(positions), 1), float(derivative == 0)), 1)
     i = np.clip(np.floor(positions), 0, cells - 1)
-    return Band(i.astype(np.int64), basis(np.asarray(positions) - i), cells + 3)
+    return Band(i.astype(np.int64), basis(np.asarray(positions) - i, derivative), cells + 3)
 
 
 def refine_band(cells: int) -> Band:
@@ -133,10 +172,10 @@ def spline_gram(cells: int, size: float, derivative: int) -> Band:
 
 
 @lru_cache(maxsize=64)
-def difference_gram(n: int, size: float, derivative: int) -> Band | None:
-    """The same for n samples `size` mm apart and finite differences (Neumann border); None for the plain mean."""
+def difference_gram(n: int, size: float, derivative: int) -> Band:
+    """The same for n samples `size` mm apart and finite differences (Neumann border)."""
     if derivative == 0:
-        return None
+        return Band(np.arange(n), np.full((n, 1), 1 / n), n)
     rows = np.zeros((n, 2 * derivative + 1))
     stencil = np.array([-1.0, 1.0]) if derivative == 1 else np.array([1.0, -2.0, 1.0])
     outer = np.outer(stencil, stencil) * size ** (-2 * derivative) / max(n - derivative, 1)

@@ -241,13 +241,18 @@ def test_band_and_its_adjoint(dtype, inner, taps):
     n, m, outer = 31, 45, 1500 if inner == 1 else 3
     operator = band(rng.standard_normal((m, taps)), rng.integers(-3, n + 2, m), n)
     starts, weights = operator.starts, operator.weights.astype(dtype)
+    turned = operator.transposed
     assert starts.min() == 0 and (starts + weights.shape[1]).max() == n, "the band must reach both ends"
     x = rng.standard_normal((outer, n, inner)).astype(dtype)
     y = rng.standard_normal((outer, m, inner)).astype(dtype)
     block = 512
     work = outer * -(-inner // block)
     applied, = run(filters.band, work, x, starts, weights, block, outs=(np.empty_like(y),), slab=2)
-    back, = run(filters.band_adjoint, work, y, starts, weights, block, outs=(np.empty_like(x),), slab=2)
+    back, = run(filters.band, work, y, turned.starts, turned.weights.astype(dtype), block, outs=(np.empty_like(x),),
+                slab=2)
+    if inner == 1:
+        last, = run(filters.band_last, outer, x[..., 0], starts, weights, outs=(np.empty_like(y[..., 0]),), slab=2)
+        close(last, applied[..., 0], tolerance(dtype))
     close(applied, reference.band(x, starts, weights), tolerance(dtype))
     close(back, reference.band_adjoint(y, starts, weights, n), tolerance(dtype))
     left, right = reference.dot(applied, y), reference.dot(x, back)

@@ -86,7 +86,7 @@ def test_intensity_scale_and_offset_do_not_matter(model):
     # rounding differs, and long optimisations tell it apart where nothing holds the field: compare inside the head
     mapped = [r.transform.map_points(pair.fixed_points) for r in (plain, other)]
     apart = np.linalg.norm(mapped[0] - mapped[1], axis=1)
-    assert np.median(apart) < 0.02 * pair.fixed.grid.resolution and apart.max() < 0.25 * pair.fixed.grid.resolution
+    assert np.median(apart) < 0.03 * pair.fixed.grid.resolution and apart.max() < 0.4 * pair.fixed.grid.resolution
 
 
 @pytest.mark.parametrize("flip", [0, 1, 2])

@@ -145,7 +145,7 @@ def test_difference_gram_is_the_mean_squared_difference(n, derivative):
 
 
 def test_difference_gram_of_short_axes():
-    assert difference_gram(5, 2.5, 0) is None
+    assert difference_gram(5, 2.5, 0).matrix() == pytest.approx(np.eye(5) / 5)
     for n, derivative in ((1, 1), (1, 2), (2, 2)):
         assert not difference_gram(n, 2.5, derivative).matrix().any()
 
@@ -183,3 +183,20 @@ def test_gaussian_band_of_no_width_is_linear_interpolation():
 def test_a_band_keeps_what_it_was_given():
     operator = Band(np.array([0, 1]), np.array([[0.5, 0.5], [0.25, 0.75]]), 3)
     assert operator.matrix() == pytest.approx(np.array([[0.5, 0.5, 0], [0, 0.25, 0.75]]))
+
+
+@CELLS
+@DERIVATIVES
+def test_diagonals_of_a_gram_matrix(cells, derivative):
+    gram = spline_gram(cells, 1.7, derivative)
+    n = points_of(cells)
+    full = np.zeros((n, n + 6))
+    for i in range(n):
+        full[i, i:i + 7] = gram.diagonals[:, i]
+    assert full[:, 3:-3] == pytest.approx(gram.matrix(), abs=1e-15)
+    assert not full[:, :3].any() and not full[:, -3:].any(), "nothing reaches outside"
+
+
+def test_the_transposed_band_of_a_band_that_skips_samples():
+    operator = band(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([0, 6]), 9)
+    assert operator.transposed.matrix() == pytest.approx(operator.matrix().T)

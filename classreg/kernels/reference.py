@@ -219,7 +219,7 @@ def correlation_curvature(weight, radii, scale, second):
 
 def parzen(xi, bins):
     """Cubic B-spline windows of positions over all bins, and their derivatives, (n, bins) each."""
-    q = np.clip(xi.ravel(), 1.0, bins - 2.000001)[:, None]
+    q = np.clip(xi.ravel(), 1.0, bins - 2.0001)[:, None]
     t = q - np.arange(bins)
     a = np.abs(t)
     value = np.where(a < 1, (4 - 6 * a**2 + 3 * a**3) / 6, np.where(a < 2, (2 - a) ** 3 / 6, 0))
@@ -227,16 +227,21 @@ def parzen(xi, bins):
     return value, slope * (q == xi.ravel()[:, None])
 
 
+def hat(xi, bins):
+    """Linear windows of positions over all bins, (n, bins)."""
+    return np.clip(1 - np.abs(np.clip(xi.ravel(), 1.0, bins - 2.0001)[:, None] - np.arange(bins)), 0, None)
+
+
 def joint(fixed, warped, weight, origin, scale, bins):
     """The joint histogram (bins, bins): fixed along rows, warped along columns."""
-    f, _ = parzen(origin[0] + scale[0] * fixed.astype(float), bins)
+    f = hat(origin[0] + scale[0] * fixed.astype(float), bins)
     m, _ = parzen(origin[1] + scale[1] * warped.astype(float), bins)
     return (f * weight.astype(float).ravel()[:, None]).T @ m
 
 
 def joint_adjoint(fixed, warped, weight, origin, scale, score):
     """d (sum of score * joint) / d warped, (z, y, x)."""
-    f, _ = parzen(origin[0] + scale[0] * fixed.astype(float), len(score))
+    f = hat(origin[0] + scale[0] * fixed.astype(float), len(score))
     _, slope = parzen(origin[1] + scale[1] * warped.astype(float), len(score))
     return weight * np.einsum("na,nb,ab->n", f, slope, score, optimize=True).reshape(fixed.shape) * scale[1]
 

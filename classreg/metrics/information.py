@@ -1,7 +1,7 @@
-"""Mutual information with a cubic B-spline Parzen window on both images, negated:
+"""Mutual information with a Parzen window, a hat on the fixed image and a cubic B-spline on the moving one, negated:
 
-    P(a, b) = sum w beta(xi_F - a) beta(xi_M - b) / sum w,     E = -sum P log(P / (P_F P_M)),
-    dE/dM = -w / (n h) sum_ab beta_F(a) beta'_M(b) log(P / (P_F P_M)).
+    P(a, b) = sum w hat(xi_F - a) beta(xi_M - b) / sum w,     E = -sum P log(P / (P_F P_M)),
+    dE/dM = -w / (n h) sum_ab hat(xi_F - a) beta'(xi_M - b) log(P / (P_F P_M)).
 
 Bin ranges are fixed when the level is prepared (the images are normalised and clipped before), so value and gradient
 agree. Source: Mattes et al., IEEE TMI 2003, doi:10.1109/TMI.2003.809072; Thevenaz and Unser, IEEE TIP 2000.

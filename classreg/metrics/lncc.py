@@ -43,7 +43,7 @@ class LNCC(Metric):
     dense = True
     zero = 1e-5  # float32 window sums
 
-    def __init__(self, radius: float = 7, flat: float = 1e-2):
+    def __init__(self, radius: float = 4, flat: float = 1e-3):
         for name, value, ok in (("radius", radius, "at least 1"), ("flat", flat, "above 0")):
             number = isinstance(value, Real) and np.isfinite(value)
             if not number or not (value >= 1 if name == "radius" else value > 0):

@@ -16,6 +16,7 @@ class Bending:
     """Half the mean squared second derivatives of the displacement, times `weight` (mm^2)."""
 
     acts_on = "displacement"
+    reads = "grams"
 
     def __init__(self, weight: float = 1.0):
         self.weight = weight
@@ -31,4 +32,4 @@ class Bending:
                     orders[a] += 1
                     orders[b] += 1
                     terms.append((self.weight * (1 if a == b else 2), tuple(orders)))
-        return quadratic(theta, grams, terms)
+        return quadratic(theta, grams, terms, "bending gradient")

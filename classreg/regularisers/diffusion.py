@@ -14,6 +14,7 @@ class Diffusion:
     """Half the mean squared gradient of the displacement, times `weight`."""
 
     acts_on = "displacement"
+    reads = "grams"
 
     def __init__(self, weight: float = 1.0):
         self.weight = weight
@@ -21,4 +22,5 @@ class Diffusion:
     def __call__(self, theta: np.ndarray, grams) -> tuple[float, np.ndarray]:
         """Value and gradient in the coefficients."""
         axes = [k for k in range(3) if theta.shape[k + 1] > 1]
-        return quadratic(theta, grams, [(self.weight, tuple(int(i == k) for i in range(3))) for k in axes])
+        terms = [(self.weight, tuple(int(i == k) for i in range(3))) for k in axes]
+        return quadratic(theta, grams, terms, "diffusion gradient")

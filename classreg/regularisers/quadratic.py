@@ -12,19 +12,23 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..stencil import add_scaled, dot
+from ..backend import workspace
+from ..kernels.cpu import lattice
 
 
-def quadratic(theta: np.ndarray, grams, terms) -> tuple[float, np.ndarray]:
-    """Value and gradient of sum over terms of factor * |mixed derivative|^2 / 2; `terms` are (factor, (rz, ry, rx))."""
-    gradient = np.zeros_like(theta)
-    for factor, orders in terms:
-        g, scale = theta, factor
-        for axis, r in enumerate(orders):
-            operator = grams[axis][r]
-            if operator is None:
-                scale = scale / theta.shape[axis + 1]
-            else:
-                g = operator.apply(g, axis + 1)
-        add_scaled(gradient, scale, g, gradient)
-    return 0.5 * dot(theta, gradient), gradient
+def quadratic(theta: np.ndarray, grams, terms, name: str) -> tuple[float, np.ndarray]:
+    """Value and gradient of sum over terms of factor * |mixed derivative|^2 / 2; `terms` are (factor, (rz, ry, rx)).
+
+    The gradient lives in the buffer `name` until the next call with it.
+    """
+    ws = workspace()
+    gz, gy, gx = (np.stack([operator.diagonals for operator in axis]).astype(theta.dtype) for axis in grams)
+    orders = np.array([r for _, r in terms], np.int64).reshape(-1, 3)
+    factors = np.array([f for f, _ in terms], theta.dtype)
+    planes = ws.buffer("gram planes", (3, *theta.shape), theta.dtype)
+    gradient = ws.buffer(name, theta.shape, theta.dtype)
+    work = theta.shape[0] * theta.shape[1]
+    slab = max(1, work // 32)
+    ws.run(lattice.gram_planes, work, theta, gy, gx, orders, factors, planes, slab=slab)
+    value = ws.total(lattice.gram_sum, work, 1, theta, planes, gz, gradient, slab=slab)
+    return 0.5 * float(value[0]), gradient

@@ -13,11 +13,19 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..backend import workspace
 from ..grid import Grid
+from ..jacobian import jacobian_determinant
+from ..kernels.cpu import folds as kernels
 from ..mapping import Mapping
 from ..sampling import Points
 from ..spline import Band, basis, points_of, refine_band, solve_band, spline_band, spline_gram
 from ..stencil import peak
+from .folds import suspects
+from .slopes import Slopes
+
+#: a Jacobian determinant by central differences counts as a fold up to here
+LEAST = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +49,7 @@ class BSpline:
     matrix: np.ndarray
     doublings: int = 0
     _bands: dict = field(default_factory=dict, repr=False)
+    _slopes: dict = field(default_factory=dict, repr=False)
 
     @property
     def least_cells(self) -> tuple[int, int, int]:
@@ -84,8 +93,8 @@ class BSpline:
         return theta
 
     def refine(self, theta: np.ndarray, grid: Grid) -> np.ndarray:
-        """The same deformation on the lattice of a level: the finest whose cells are no shorter than its samples."""
-        wanted = self.doublings - int(round(np.log2(max(1.0, grid.resolution / self.spacing))))
+        """The same deformation on the lattice of a level: the finest whose cells hold two of its samples."""
+        wanted = self.doublings - int(round(np.log2(max(1.0, 2 * grid.resolution / self.spacing))))
         while max(self.cells_of(theta)) < max(self.least_cells) * 2**wanted:
             for axis, cells in enumerate(self.cells_of(theta)):
                 theta = refine_band(cells).apply(theta, axis + 1)
@@ -121,6 +130,40 @@ class BSpline:
         """Per axis, the Gram matrices of the basis' derivatives 0, 1, 2 (mm): exact integrals on the lattice."""
         cells = self.cells_of(theta)
         return [[spline_gram(n, s, r) for r in range(3)] for n, s in zip(cells, self.cell_size(cells))]
+
+    def slopes(self, theta: np.ndarray, at: Grid | None = None) -> Slopes:
+        """The operator that gives a lattice's derivatives at the corners of its cells and halfway between them."""
+        cells = self.cells_of(theta)
+        if cells not in self._slopes:
+            bands = []
+            for n, size in zip(cells, self.cell_size(cells)):
+                at = np.arange(2 * n + 1) / 2
+                rise = spline_band(at, n, 1)
+                bands.append((spline_band(at, n), Band(rise.starts, rise.weights / size, rise.n)))
+            d = self.grid.ndim
+            self._slopes[cells] = Slopes(tuple(bands), self.grid.affine[:d, :d] / self.grid.spacing)
+        return self._slopes[cells]
+
+    def folded(self, theta: np.ndarray) -> np.ndarray:
+        """Control points that move a place where the map folds or may fold, (*lattice) bool.
+
+        By a bound everywhere on the lattice (`folds.suspects`), and at the samples of the fixed grid by central
+        differences, which average over two samples and can be negative where the map is one to one.
+        """
+        d, cells = self.grid.ndim, self.cells_of(theta)
+        frame = self.slopes(theta).frame
+        bad = suspects(theta.reshape(d, *theta.shape[4 - d:]), self.cell_size(cells)[3 - d:], frame)
+        bad = bad.reshape([max(n, 1) for n in cells])
+        u = self.forward(theta, self.grid)[0].field
+        u3 = u.reshape(d, *self.grid.shape3)
+        if workspace().total(kernels.count, u3.shape[1], 1, u3, frame, self.grid.spacing3, LEAST)[0] > 0:
+            low = jacobian_determinant(u, self.grid).reshape(u3.shape[1:]) <= LEAST
+            at = np.argwhere(low) * [n / max(m - 1, 1) for n, m in zip(cells, low.shape)]
+            bad[tuple(np.minimum(at.astype(int), np.array(bad.shape) - 1).T)] = True
+        out = np.zeros(theta.shape[1:], bool)
+        for shift in np.ndindex(*(4 if n else 1 for n in cells)):
+            out[tuple(slice(k, k + n) for k, n in zip(shift, bad.shape))] |= bad
+        return out
 
     def retract(self, theta: np.ndarray, step: np.ndarray) -> np.ndarray:
         """theta + step."""

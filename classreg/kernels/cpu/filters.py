@@ -1,7 +1,7 @@
 """Separable filters: Gaussian in one sweep, banded operators along one axis, box sums.
 
 A banded operator takes n samples to m:  out[i] = sum_t weights[i, t] * src[starts[i] + t].  It is how B-splines are
-evaluated, images shrunk and fields refined; `band_adjoint` is its transpose.
+evaluated, images shrunk and fields refined; its transpose is another one.
 """
 
 import numpy as np
@@ -62,48 +62,47 @@ def smooth(z0, z1, slab, src, kz, ky, kx, dst):
 
 @kernel
 def band(k0, k1, slab, src, starts, weights, block, out):
-    """out (A, m, B) = operator on the middle axis of src (A, n, B); work item = (a, block of B)."""
+    """out (A, m, B) = operator on the middle axis of src (A, n, B); work item = (a, block of B).
+
+    Taps are taken four at a time, so that a row of `out` is written once per four rows that are read.
+    """
     _, M, B = out.shape
     taps = weights.shape[1]
+    fours = taps - taps % 4
     parts = (B + block - 1) // block
     for k in range(k0, k1):
         a, lo = k // parts, (k % parts) * block
         hi = min(lo + block, B)
         for m in range(M):
             s = starts[m]
-            if B == 1:
-                total = weights[m, 0] * src[a, s, 0]
-                for t in range(1, taps):
-                    total += weights[m, t] * src[a, s + t, 0]
-                out[a, m, 0] = total
-            else:
+            if fours == 0:
                 for b in range(lo, hi):
-                    out[a, m, b] = weights[m, 0] * src[a, s, b]
-                for t in range(1, taps):
-                    w = weights[m, t]
+                    out[a, m, b] = 0
+            for t in range(0, fours, 4):
+                w0, w1, w2, w3 = weights[m, t], weights[m, t + 1], weights[m, t + 2], weights[m, t + 3]
+                i = s + t
+                if t == 0:
                     for b in range(lo, hi):
-                        out[a, m, b] += w * src[a, s + t, b]
+                        out[a, m, b] = (w0 * src[a, i, b] + w1 * src[a, i + 1, b]
+                                        + w2 * src[a, i + 2, b] + w3 * src[a, i + 3, b])
+                else:
+                    for b in range(lo, hi):
+                        out[a, m, b] += (w0 * src[a, i, b] + w1 * src[a, i + 1, b]
+                                         + w2 * src[a, i + 2, b] + w3 * src[a, i + 3, b])
+            for t in range(fours, taps):
+                w = weights[m, t]
+                for b in range(lo, hi):
+                    out[a, m, b] += w * src[a, s + t, b]
 
 
 @kernel
-def band_adjoint(k0, k1, slab, src, starts, weights, block, out):
-    """Transpose of `band`: out (A, n, B) from src (A, m, B)."""
-    A, M, B = src.shape
-    N = out.shape[1]
-    taps = weights.shape[1]
-    parts = (B + block - 1) // block
-    for k in range(k0, k1):
-        a, lo = k // parts, (k % parts) * block
-        hi = min(lo + block, B)
-        for n in range(N):
-            for b in range(lo, hi):
-                out[a, n, b] = 0
+def band_last(k0, k1, slab, src, starts, weights, out):
+    """out (A, m) = operator on the last axis of src (A, n)."""
+    M, taps = weights.shape
+    for a in range(k0, k1):
         for m in range(M):
             s = starts[m]
-            for t in range(taps):
-                w = weights[m, t]
-                if B == 1:
-                    out[a, s + t, 0] += w * src[a, m, 0]
-                else:
-                    for b in range(lo, hi):
-                        out[a, s + t, b] += w * src[a, m, b]
+            total = weights[m, 0] * src[a, s]
+            for t in range(1, taps):
+                total += weights[m, t] * src[a, s + t]
+            out[a, m] = total

@@ -1,6 +1,8 @@
-"""Joint histograms with a cubic B-spline Parzen window, and their derivative.
+"""Joint histograms and their derivative: a linear window on the fixed image, a cubic B-spline on the moving one.
 
-Bin positions are  xi = origin + scale * intensity, clamped so that all four taps lie inside the table.
+Bin positions are  xi = origin + scale * intensity, clamped so that all four taps lie inside the table. The fixed image
+does not move, so its window needs no derivative, and two taps do. Positions and weights are worked row by row, in
+vector registers.
 """
 
 import numpy as np
@@ -9,23 +11,14 @@ from . import inline, kernel
 
 
 @inline
-def window(xi, bins):
-    """First bin, and the four cubic B-spline weights, of a position."""
-    q = min(max(xi, 1.0), bins - 2.000001)
-    i = int(q)
-    t = q - i
-    s = 1.0 - t
-    return i - 1, s * s * s / 6, (4 - 6 * t * t + 3 * t * t * t) / 6, (4 - 6 * s * s + 3 * s * s * s) / 6, t * t * t / 6
-
-
-@inline
-def window_slope(xi, bins):
-    """The derivatives of those weights; zero where the position is clamped."""
-    q = min(max(xi, 1.0), bins - 2.000001)
-    t = q - int(q)
-    s = 1.0 - t
-    k = 1.0 if q == xi else 0.0
-    return -k * s * s / 2, k * (1.5 * t * t - 2 * t), -k * (1.5 * s * s - 2 * s), k * t * t / 2
+def bins_of(values, origin, scale, bins, index, rest):
+    """Of a row: the bin below each clamped position, and how far above it that is; then where it was not clamped."""
+    T = rest.dtype.type
+    low, high = T(1), T(bins - 2.0001)
+    for x in range(len(rest)):
+        q = min(max(T(origin) + T(scale) * values[x], low), high)
+        index[x] = np.int32(q)
+        rest[x] = q - T(index[x])
 
 
 @kernel
@@ -33,40 +26,91 @@ def joint(z0, z1, slab, fixed, warped, weight, origin, scale, tables):
     """tables[slab, a, b] += weight * window(F)_a * window(M)_b; origin and scale hold those of F and of M."""
     _, Y, X = fixed.shape
     bins = tables.shape[1]
+    T = warped.dtype.type
+    sixth = T(1 / 6)
+    size = bins * bins
+    table = np.zeros(2 * size)  # two in turn: neighbours often fall into one bin, and a sum waits for the one before
+    line = np.empty(X, warped.dtype)
+    i, j = np.empty(X, np.int32), np.empty(X, np.int32)
+    t, up = np.empty(X, warped.dtype), np.empty(X, warped.dtype)
+    b0, b1, b2, b3 = np.empty_like(t), np.empty_like(t), np.empty_like(t), np.empty_like(t)
     for z in range(z0, z1):
         for y in range(Y):
             for x in range(X):
-                w = np.float64(weight[z, y, x])
-                if w > 0:
-                    i, a0, a1, a2, a3 = window(origin[0] + scale[0] * fixed[z, y, x], bins)
-                    j, b0, b1, b2, b3 = window(origin[1] + scale[1] * warped[z, y, x], bins)
-                    b0, b1, b2, b3 = w * b0, w * b1, w * b2, w * b3
-                    for k, a in enumerate((a0, a1, a2, a3)):
-                        tables[slab, i + k, j] += a * b0
-                        tables[slab, i + k, j + 1] += a * b1
-                        tables[slab, i + k, j + 2] += a * b2
-                        tables[slab, i + k, j + 3] += a * b3
+                line[x] = fixed[z, y, x]
+            bins_of(line, origin[0], scale[0], bins, i, up)
+            for x in range(X):
+                i[x] *= np.int32(bins)
+                line[x] = warped[z, y, x]
+            bins_of(line, origin[1], scale[1], bins, j, t)
+            for x in range(X):
+                w = weight[z, y, x] * sixth
+                f = t[x]
+                s = T(1) - f
+                b0[x], b3[x] = w * s * s * s, w * f * f * f
+                b1[x] = w * (T(4) + f * f * (T(3) * f - T(6)))
+                b2[x] = w * (T(4) + s * s * (T(3) * s - T(6)))
+                i[x] += j[x] - np.int32(1)
+            for x in range(X):
+                if weight[z, y, x] > 0:
+                    k = i[x] + size * (x & 1)
+                    u = up[x]
+                    v = T(1) - u
+                    table[k] += v * b0[x]
+                    table[k + 1] += v * b1[x]
+                    table[k + 2] += v * b2[x]
+                    table[k + 3] += v * b3[x]
+                    k += bins
+                    table[k] += u * b0[x]
+                    table[k + 1] += u * b1[x]
+                    table[k + 2] += u * b2[x]
+                    table[k + 3] += u * b3[x]
+    for a in range(bins):
+        for b in range(bins):
+            tables[slab, a, b] += table[a * bins + b] + table[size + a * bins + b]
 
 
 @kernel
 def joint_adjoint(z0, z1, slab, fixed, warped, weight, origin, scale, score, out):
-    """out = weight * sum over a, b of window(F)_a * window'(M)_b * score[a, b] * scale of M."""
+    """out = weight * sum over a, b of window(F)_a * window'(M)_b * score[a, b] * scale of M.
+
+    The derivative is zero where the position is clamped.
+    """
     _, Y, X = fixed.shape
     bins = score.shape[0]
+    T = out.dtype.type
+    half, slope = T(0.5), T(scale[1])
+    table = score.astype(out.dtype).reshape(-1)
+    line = np.empty(X, out.dtype)
+    i, j = np.empty(X, np.int32), np.empty(X, np.int32)
+    t, up = np.empty(X, out.dtype), np.empty(X, out.dtype)
+    b0, b1, b2, b3 = np.empty_like(t), np.empty_like(t), np.empty_like(t), np.empty_like(t)
+    low, high = T(1), T(bins - 2.0001)
     for z in range(z0, z1):
         for y in range(Y):
             for x in range(X):
-                w = np.float64(weight[z, y, x])
-                total = 0.0
-                if w > 0:
-                    i, a0, a1, a2, a3 = window(origin[0] + scale[0] * fixed[z, y, x], bins)
-                    xi = origin[1] + scale[1] * warped[z, y, x]
-                    j, _a, _b, _c, _d = window(xi, bins)
-                    b0, b1, b2, b3 = window_slope(xi, bins)
-                    for k, a in enumerate((a0, a1, a2, a3)):
-                        total += a * (b0 * score[i + k, j] + b1 * score[i + k, j + 1]
-                                      + b2 * score[i + k, j + 2] + b3 * score[i + k, j + 3])
-                out[z, y, x] = w * total * scale[1]
+                line[x] = fixed[z, y, x]
+            bins_of(line, origin[0], scale[0], bins, i, up)
+            for x in range(X):
+                i[x] *= np.int32(bins)
+                line[x] = warped[z, y, x]
+            bins_of(line, origin[1], scale[1], bins, j, t)
+            for x in range(X):
+                f = t[x]
+                s = T(1) - f
+                xi = T(origin[1]) + T(scale[1]) * line[x]
+                k = weight[z, y, x] * slope if low <= xi <= high else T(0)
+                b0[x], b3[x] = -k * half * s * s, k * half * f * f
+                b1[x], b2[x] = k * f * (T(1.5) * f - T(2)), -k * s * (T(1.5) * s - T(2))
+                i[x] += j[x] - np.int32(1)
+            for x in range(X):
+                k = i[x]
+                here = b0[x] * table[k] + b1[x] * table[k + 1] + b2[x] * table[k + 2] + b3[x] * table[k + 3]
+                k += np.int32(bins)
+                above = b0[x] * table[k] + b1[x] * table[k + 1] + b2[x] * table[k + 2] + b3[x] * table[k + 3]
+                line[x] = here + up[x] * (above - here)
+            for x in range(X):
+                out[z, y, x] = line[x]
 
 
 @kernel
