@@ -27,6 +27,7 @@ from ..image import Image
 from ..jacobian import jacobian_determinant
 from ..kernels.cpu import discrete as kernels
 from ..mapping import Mapping
+from ..metrics import LNCC
 from ..objective import Objective
 from ..optimisers import Greedy
 from ..pyramid import shrink
@@ -64,11 +65,14 @@ CLAMP = (1e-3, 1e3)
 #: iterations that a candidate of the contest is refined for
 ROUNDS = 30
 
+#: radius of local correlation in the contest, whatever the stage's own is, in samples of the level
+WINDOW = 2
+
 #: charge for the mean squared gradient of u
 STRAIN = 0.5
 
 #: share of the value by which no displacement must be beaten
-MARGIN = 0.02
+MARGIN = 0.07
 
 #: least Jacobian determinant of the field
 LEAST_JACOBIAN = 0.2
@@ -88,12 +92,14 @@ def deformation(fixed: Image, moving: Image, matrix: np.ndarray, metric, search:
     matrix : array, (d + 1, d + 1)
         A, fixed world to moving world.
     metric
-        That of the stage which follows.
+        That of the stage which follows; local correlation is taken in small windows.
     search : {"auto", "discrete"}
     control : Control, optional
         May end the contest early, for the plain start.
     """
     control = control or Control()
+    if isinstance(metric, LNCC):  # wide windows overlook what a start gets wrong
+        metric = LNCC(radius=WINDOW)
     found = discrete(fixed, moving, matrix)
     if found is None:
         return None, "none (a line cannot be searched)"
