@@ -74,8 +74,8 @@ def register(fixed, moving, *, model: str = "bspline", metric: str | dict = "aut
         Seconds after which the best transform so far is returned.
     memory_limit : int or str, optional
         What this process may hold at its peak, in bytes or as "2GB" (see `classreg check` for what is needed). Where
-        the defaults need more, the finest levels are left out, which `result.plan.notes` says; where `levels` or `plan`
-        are given, or nothing fits, an OptionError says how much would.
+        the defaults need more, the discrete search and the finest levels are left out, as `result.plan.notes` then
+        says; where `levels` or `plan` are given, or nothing fits, an OptionError says how much would.
     callback : callable, optional
         Called with a `Record` per iteration; returning True stops.
 

@@ -90,7 +90,7 @@ def register(
     threads: Annotated[int | None, typer.Option(min=1, help="Threads; all cores by default.")] = None,
     time_limit: Annotated[float | None, typer.Option(min=0, help="Seconds; then the best so far.")] = None,
     memory_limit: Annotated[str | None, typer.Option(help="Peak memory, as 2GB or 800MB; where the defaults need more, "
-                                                          "the finest levels are left out.")] = None,
+                                                          "the search and the finest levels are left out.")] = None,
     levels: Annotated[str | None, typer.Option(help="Pyramid factors from coarse to fine, as 4,2,1.")] = None,
     quiet: Quiet = False,
 ) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from .backend import workspace
 from .errors import ConvergenceError, OptionError
 from .image import Image
 from .objective import Objective
@@ -87,6 +88,14 @@ def run(name: str, fixed: Image, moving: Image, transform, metric, regularisers,
         with that sentence as its status and the best theta so far.
     """
     check_needs(optimiser, transform, metric, regularisers)
+    theta, ending = _levels(name, fixed, moving, transform, metric, regularisers, optimiser, levels, theta, control,
+                            order, tolerance)
+    workspace().release()  # what the last level needed must not lie beside what looks at the whole transform
+    return mended(theta, transform, regularisers, everywhere=True), ending
+
+
+def _levels(name, fixed, moving, transform, metric, regularisers, optimiser, levels, theta, control, order, tolerance):
+    """The loops of `run`, which explains the parameters."""
     ending = "no level to run"
     for number, level in enumerate(levels, 1):
         best = theta
@@ -122,7 +131,7 @@ def run(name: str, fixed: Image, moving: Image, transform, metric, regularisers,
         log.debug("%s level %d/%d: %s", name, number, len(levels), ending)
         if control.stopped or control.failed:
             break
-    return mended(theta, transform, regularisers, everywhere=True), ending
+    return theta, ending
 
 
 def mended(theta: np.ndarray, transform, regularisers, everywhere: bool = False) -> np.ndarray:

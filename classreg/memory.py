@@ -25,6 +25,7 @@ from . import models
 from .errors import OptionError
 from .grid import Grid
 from .image import Image
+from .initialise.discrete import held as search_holds
 from .kernels.cpu import filters
 from .planning import Plan, Stage
 from .pyramid import factors
@@ -40,11 +41,14 @@ KERNELS, INTERPRETER = 60_000_000, 130_000_000
 #: about how many samples give a channel's mean and deviation, and bytes that each of them takes meanwhile
 SAMPLED, PER_SAMPLED = 1 << 20, 16
 
-#: values per sample of a level, beside the images: maps that each metric makes on its way
-METRIC = {"ssd": 0, "ncc": 0, "mi": 0, "lncc": 3}
+#: values per sample of a level, beside the images: what each metric uses up within a call, and keeps per channel
+METRIC = {"ssd": (0, 0), "ncc": (0, 0), "mi": (0, 0), "lncc": (3, 1)}
 
-#: values per sample of Gauss-Newton: curvature, directions to deflate with, and the stack of both
+#: values per sample of Gauss-Newton for linear models: curvature, directions to deflate with, and the stack of both
 CURVATURE = {"ssd": 2, "ncc": 6}
+
+#: the same per channel of greedy steps, where the metric does not keep it anyway
+DIAGONAL = {"ssd": 1, "ncc": 3, "mi": 1, "lncc": 0}
 
 #: values per sample of optimisers that hold a weight during their line search
 HELD = {"gauss_newton": 1, "lbfgs": 1}
@@ -56,10 +60,16 @@ FIELDS = {"linear": 0, "bspline": 1, "dense": 1, "velocity": 3}
 RESULT = {"bspline": 2.4, "dense": 2.5, "velocity": 3.5}
 
 #: sets of parameters alive at once: current, trial and best ones, gradients, steps, moments
-PARAMETERS = {"gauss_newton": 0, "lbfgs": 7, "adam": 6, "greedy": 4}
+PARAMETERS = {"gauss_newton": 0, "lbfgs": 7, "adam": 6, "greedy": 2}
 
 #: sets of parameters per regulariser with an energy, and what computes it
-ENERGY, ENERGIES = 1, 2
+ENERGY, ENERGIES = 1, 4
+
+#: values per corner of half a cell that the barrier against folds takes
+BARRIER = 22
+
+#: the phase that is left out before a level is
+SEARCHING = "the discrete search"
 
 UNITS = {"": 1, "b": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
@@ -124,7 +134,7 @@ def expected(model: str, grid: Grid, metric: dict, levels=None) -> Plan:
 
 
 def fit(plan: Plan, fixed: Image, moving: Image, limit: int, base: int, coarser: bool = True) -> Plan:
-    """The plan, or one that ends on coarser levels, whose peak is below a limit.
+    """The plan, or one without the discrete search or the finest levels, whose peak is below a limit.
 
     Parameters
     ----------
@@ -132,7 +142,7 @@ def fit(plan: Plan, fixed: Image, moving: Image, limit: int, base: int, coarser:
     limit, base : int
         Bytes: what may be resident at the peak, and what is before the registration begins.
     coarser : bool
-        Whether the finest levels may be left out; `plan.notes` says which were.
+        Whether these may be left out; `plan.notes` says which were.
 
     Raises
     ------
@@ -142,6 +152,11 @@ def fit(plan: Plan, fixed: Image, moving: Image, limit: int, base: int, coarser:
     first = found = predict(plan, fixed, moving, base)
     fitting, left_out = plan, []
     while found.bytes > limit and coarser:
+        if found.phase == SEARCHING:
+            left_out.append(SEARCHING)
+            fitting = replace(fitting, search="none")
+            found = predict(fitting, fixed, moving, base)
+            continue
         finest = max((s for s in fitting.stages if len(s.levels) > 1),
                      key=lambda s: _peak_of(s, fixed, moving), default=None)
         if finest is None or not found.phase.startswith(f"{finest.name}, level"):  # nothing to win there
@@ -152,7 +167,7 @@ def fit(plan: Plan, fixed: Image, moving: Image, limit: int, base: int, coarser:
         found = predict(fitting, fixed, moving, base)
     if found.bytes > limit:
         least = f"at least {_mb(found.bytes)}" if coarser else _mb(found.bytes)
-        why = f" even without its finer levels ({', '.join(left_out)})" if left_out else ""
+        why = f" even without {', '.join(left_out)}" if left_out else ""
         raise OptionError(
             f"memory_limit={_mb(limit)} is too little: {plan.model} on these images needs {least} at its peak "
             f"({found.phase}){why}, of which {_mb(base)} are there before it begins; raise the limit to that, "
@@ -160,7 +175,7 @@ def fit(plan: Plan, fixed: Image, moving: Image, limit: int, base: int, coarser:
             "them")
     if not left_out:
         return plan
-    note = (f"memory_limit: {_mb(limit)}; levels left out: {', '.join(left_out)} ({_mb(first.bytes)} with them, "
+    note = (f"memory_limit: {_mb(limit)}; left out: {', '.join(left_out)} ({_mb(first.bytes)} with them, "
             f"{_mb(found.bytes)} without)")
     return replace(fitting, notes=(*plan.notes, note))
 
@@ -206,6 +221,8 @@ def _phases(plan: Plan, fixed: Image, moving: Image) -> Iterator[tuple[str, floa
     yield "normalising", images + max(_normalising(fixed), _normalising(moving))
     coarse = float(np.max(fixed.grid.extent)) / 32
     yield "the start", images + max(_shrinking(image, coarse) for image in (fixed, moving))
+    if plan.search != "none" and any(s.transform["name"] != "linear" for s in plan.stages):
+        yield SEARCHING, images + VALUE * search_holds(fixed.grid)
     for stage in plan.stages:
         for number, level in enumerate(stage.levels, 1):
             yield f"{stage.name}, level {number} of {len(stage.levels)}", images + _level(stage, level, fixed, moving)
@@ -244,13 +261,19 @@ def _level(stage: Stage, level: Level, fixed: Image, moving: Image) -> float:
     optimiser, transform = stage.optimiser["name"], stage.transform["name"]
     # warped image and adjoint per channel, and the weight; the moving mask is warped too
     maps = 2 * channels + 1 + (0 if moving.weight is None else 2) + HELD.get(optimiser, 0)
-    maps += METRIC.get(stage.metric["name"], max(METRIC.values()))
+    used, kept = METRIC.get(stage.metric["name"], max(METRIC.values()))
+    if optimiser == "greedy":  # force and diagonal are smoothed into what the metric has used up
+        used = max(used, grid.ndim + 1)
+        maps += 1 + channels * DIAGONAL.get(stage.metric["name"], 1)
+    maps += used + channels * kept
     if optimiser == "gauss_newton":
         maps += channels**2 * CURVATURE.get(stage.metric["name"], max(CURVATURE.values()))
     fields, theta = FIELDS.get(transform, max(FIELDS.values())) * grid.ndim * grid.size, 0.0
     if transform == "bspline":
         passes, theta = _passes(stage, grid, resolution)
         fields += passes
+        if any(r["name"] == "volume" for r in stage.regularisers):
+            fields += BARRIER * 8 * theta / grid.ndim
     elif transform != "linear":
         theta = grid.ndim * grid.size
     energies = sum("weight" in r for r in stage.regularisers)

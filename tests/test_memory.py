@@ -55,9 +55,18 @@ def peak_of(plan, fixed, moving):
 @pytest.mark.parametrize("model, metric", CASES)
 def test_prediction_is_what_arrays_take(model, metric, kernels):
     plan = classreg.plan(PAIR.fixed, PAIR.moving, model=model, metric=metric)
-    plan = shortened(plan, 7 if model == "bspline" else 3)
+    plan = replace(shortened(plan, 7 if model == "bspline" else 3), search="none")
     found = predict(plan, PAIR.fixed, PAIR.moving, base=0)
     assert found.bytes == pytest.approx(peak_of(plan, PAIR.fixed, PAIR.moving), rel=0.15), found.phase
+
+
+@pytest.mark.parametrize("spacing", [3.0, 2.0])
+def test_the_discrete_search_is_predicted(spacing, kernels):
+    pair = head_phantom(spacing)
+    plan = shortened(classreg.plan(pair.fixed, pair.moving, model="greedy", metric="lncc"), 1)
+    found = predict(plan, pair.fixed, pair.moving, base=0)
+    assert found.phase == "the discrete search"
+    assert found.bytes == pytest.approx(peak_of(plan, pair.fixed, pair.moving), rel=0.15)
 
 
 def test_prediction_counts_masks_and_channels(kernels):
@@ -65,6 +74,7 @@ def test_prediction_counts_masks_and_channels(kernels):
     coloured = [Image(np.stack([i.array, i.array**2, np.sqrt(i.array)]), i.grid) for i in (PAIR.fixed, PAIR.moving)]
     for fixed, moving in (masked, coloured):
         plan = shortened(classreg.plan(fixed, moving, model="greedy", metric="lncc"), 2)
+        plan = replace(plan, search="none")
         found = predict(plan, fixed, moving, base=0)
         assert found.bytes == pytest.approx(peak_of(plan, fixed, moving), rel=0.15), found.phase
 
@@ -72,7 +82,7 @@ def test_prediction_counts_masks_and_channels(kernels):
 def test_a_coarse_end_leaves_the_result_as_the_peak():
     fixed = Image(np.zeros((128, 128, 128), np.float32), Grid.from_spacing((128, 128, 128)))
     plan = classreg.plan(PAIR.fixed, PAIR.moving, model="svf", metric="mi")
-    coarse = replace(plan, stages=tuple(replace(s, levels=(Level(8, 1),)) for s in plan.stages))
+    coarse = replace(plan, search="none", stages=tuple(replace(s, levels=(Level(8, 1),)) for s in plan.stages))
     assert predict(coarse, fixed, fixed, base=0).phase == "the result"
 
 
@@ -95,8 +105,16 @@ def test_a_limit_that_holds_changes_nothing():
     assert a.plan == b.plan and np.array_equal(a.transform.theta, b.transform.theta)
 
 
-def test_finest_levels_are_left_out_and_noted():
+def test_the_search_is_left_out_before_a_level():
     plan = classreg.plan(PAIR.fixed, PAIR.moving, model="greedy")
+    without = predict(replace(plan, search="none"), PAIR.fixed, PAIR.moving, base=0).bytes
+    found = fit(plan, PAIR.fixed, PAIR.moving, without, 0)
+    assert found.search == "none" and found.stages == plan.stages
+    assert "left out: the discrete search (" in found.notes[-1]
+
+
+def test_finest_levels_are_left_out_and_noted():
+    plan = replace(classreg.plan(PAIR.fixed, PAIR.moving, model="greedy"), search="none")
     full = predict(plan, PAIR.fixed, PAIR.moving, base=0).bytes
     limit = full // 2
     found = fit(plan, PAIR.fixed, PAIR.moving, limit, 0)
@@ -108,11 +126,11 @@ def test_finest_levels_are_left_out_and_noted():
 
 def test_register_keeps_the_limit_and_says_so(monkeypatch):
     monkeypatch.setattr(memory, "resident", lambda: 0)
-    plan = classreg.plan(PAIR.fixed, PAIR.moving, model="dense")
+    plan = replace(classreg.plan(PAIR.fixed, PAIR.moving, model="dense"), search="none")
     limit = int(0.6 * predict(plan, PAIR.fixed, PAIR.moving).bytes)
     result = classreg.register(PAIR.fixed, PAIR.moving, model="dense", iterations=1, memory_limit=limit)
     assert len(result.plan.stages[-1].levels) == len(plan.stages[-1].levels) - 1
-    assert any("levels left out: dense 1x" in note for note in result.plan.notes)
+    assert any("left out: the discrete search, dense 1x" in note for note in result.plan.notes)
     assert result.transform.mapping().field.shape == (3, *PAIR.fixed.grid.shape)
 
 

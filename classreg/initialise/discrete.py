@@ -30,7 +30,7 @@ from ..mapping import Mapping
 from ..metrics import LNCC
 from ..objective import Objective
 from ..optimisers import Greedy
-from ..pyramid import shrink
+from ..pyramid import factors, shrink
 from ..regularisers import Diffusion, Gaussian
 from ..sampling import sample
 from ..schedule import Level
@@ -101,6 +101,7 @@ def deformation(fixed: Image, moving: Image, matrix: np.ndarray, metric, search:
     if isinstance(metric, LNCC):  # wide windows overlook what a start gets wrong
         metric = LNCC(radius=WINDOW)
     found = discrete(fixed, moving, matrix)
+    workspace().release()
     if found is None:
         return None, "none (a line cannot be searched)"
     grid = found[1]
@@ -154,19 +155,33 @@ def discrete(fixed: Image, moving: Image, matrix: np.ndarray) -> tuple[np.ndarra
     pairs = _pairs(grid.shape3)
     if not len(pairs):
         return None
+    sizes, counts, wide = _reach(grid, resolution)
+    described = _describe(f.data, pairs), f.weight3 if f.weight is not None else np.ones(grid.shape3, np.float32)
+    warped, weight, _ = sample(m, Mapping(matrix), wide)
+    there = Image(_describe(warped, pairs).reshape((len(pairs), *wide.shape)), wide, weight.reshape(wide.shape).copy())
+    u = np.zeros((3, *grid.shape3), np.float32)
+    for (cell, step), count in zip(sizes, counts):
+        u = _searched(u, grid, described, there, cell, step, count)
+    return _unfolded(u[:grid.ndim], grid).reshape((grid.ndim, *grid.shape)), grid
+
+
+def held(fixed: Grid) -> float:
+    """About how many values a search on this fixed grid holds at its peak: descriptors, and costs with temporaries."""
+    resolution = float(np.max(fixed.extent)) / SAMPLES
+    grid = fixed.coarsen(factors(fixed, resolution))
+    sizes, counts, wide = _reach(grid, resolution)
+    costs = np.prod(np.array(grid.shape3) / sizes[0][0]) * np.prod(2 * counts[0] + 1)
+    return float(len(_pairs(grid.shape3)) * (2 * grid.size + 2 * wide.size) + 5 * costs)
+
+
+def _reach(grid: Grid, resolution: float):
+    """Per pass (cell, step) in samples and how many steps are searched either way, (3,) each; the grid with margins."""
     long = np.array(grid.shape3) > 1
     sizes = [[_samples(k * resolution, grid) for k in each] for each in PASSES]
     reach = REACH * float(np.max(grid.extent))
     far = np.where(long, np.ceil(reach / (sizes[0][1] * grid.spacing3) - 0.5), 0).astype(int)
     near = np.where(long, NARROW, 0)
-    wide = _padded(grid, far * sizes[0][1] + near * sizes[1][1])
-    described = _describe(f.data, pairs), f.weight3 if f.weight is not None else np.ones(grid.shape3, np.float32)
-    warped, weight, _ = sample(m, Mapping(matrix), wide)
-    there = Image(_describe(warped, pairs).reshape((len(pairs), *wide.shape)), wide, weight.reshape(wide.shape).copy())
-    u = np.zeros((3, *grid.shape3), np.float32)
-    for (cell, step), count in zip(sizes, (far, near)):
-        u = _searched(u, grid, described, there, cell, step, count)
-    return _unfolded(u[:grid.ndim], grid).reshape((grid.ndim, *grid.shape)), grid
+    return sizes, (far, near), _padded(grid, far * sizes[0][1] + near * sizes[1][1])
 
 
 def _searched(u: np.ndarray, grid: Grid, described, there: Image, cell, step, count) -> np.ndarray:
