@@ -97,6 +97,7 @@ def _exercise() -> None:
     from .datasets import head_phantom
     from .metrics import METRICS
     from .models import MODELS
+    from .transforms import folds
 
     pair = head_phantom(8.0)
     masks = {f"{name}_mask": getattr(pair, f"{name}_labels").array > 0 for name in ("fixed", "moving")}
@@ -108,6 +109,8 @@ def _exercise() -> None:
         for interpolation in ("linear", "cubic"):
             api.apply(result, pair.moving, pair.fixed, interpolation=interpolation)
         result.transform.inverse()
+    wild = np.random.default_rng(0).normal(scale=5, size=(3, 6, 6, 6)).astype(np.float32)
+    folds.suspects(wild, np.full(3, 10.0), np.eye(3))  # a lattice that no registration above may have come to
     for dtype in LABELS:
         labels = pair.moving_labels.with_array(pair.moving_labels.array.astype(dtype))
         api.apply(result, labels, pair.fixed, interpolation="label")

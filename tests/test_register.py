@@ -83,10 +83,13 @@ def test_intensity_scale_and_offset_do_not_matter(model):
     plain = classreg.register(pair.fixed, pair.moving, model=model)
     other = classreg.register(pair.fixed.with_array(3 * pair.fixed.array.astype(float) - 33000),
                               pair.moving.with_array(0.01 * pair.moving.array.astype(float) + 5), model=model)
-    # rounding differs, and long optimisations tell it apart where nothing holds the field: compare inside the head
+    # rounding differs, and long optimisations tell it apart where nothing holds the field: compare inside the head;
+    # a B-spline stops before it has converged, so its line searches, once parted, end apart
+    loose = 3 if model == "bspline" else 1
     mapped = [r.transform.map_points(pair.fixed_points) for r in (plain, other)]
     apart = np.linalg.norm(mapped[0] - mapped[1], axis=1)
-    assert np.median(apart) < 0.03 * pair.fixed.grid.resolution and apart.max() < 0.4 * pair.fixed.grid.resolution
+    assert np.median(apart) < 0.02 * loose * pair.fixed.grid.resolution
+    assert apart.max() < 0.25 * loose * pair.fixed.grid.resolution
 
 
 @pytest.mark.parametrize("flip", [0, 1, 2])

@@ -115,7 +115,8 @@ def _candidates(f: Image, m: Image, names) -> list[tuple[str, np.ndarray]]:
             turns = [axes_m @ np.diag(signs) @ axes_f.T for signs in np.ndindex(*(2,) * d)
                      for signs in [1 - 2 * np.array(signs)]]
             out += [(name, _about(r, cf, cm)) for r in turns if np.linalg.det(r) > 0]
-    return out or [("mass", _about(np.eye(d), cf, cm))]
+    distinct = [(name, m) for k, (name, m) in enumerate(out) if not any(np.array_equal(m, n) for _, n in out[:k])]
+    return distinct or [("mass", _about(np.eye(d), cf, cm))]
 
 
 def _about(turn, here, there):
