@@ -110,7 +110,9 @@ def register(fixed, moving, *, model: str = "bspline", metric: str | dict = "aut
     _check_pair(fixed, moving, init, begin)
     if limit is not None:
         least = metric if plan is None and metric["name"] != "auto" else {"name": "mi"}
-        memory.fit(plan or memory.expected(model, fixed.grid, least, levels), fixed, moving, limit, base, coarser)
+        kind = "auto" if begin is None else "transform"
+        likely = plan or memory.expected(model, fixed.grid, least, levels, kind)
+        memory.fit(likely, fixed, moving, limit, base, coarser)
     control = Control(callback, time_limit, began)
     with Workspace(threads) as workspace:
         f, m = normalised(fixed), normalised(moving)

@@ -25,6 +25,7 @@ from . import models
 from .errors import OptionError
 from .grid import Grid
 from .image import Image
+from .initialise.discrete import SAMPLES
 from .initialise.discrete import held as search_holds
 from .kernels.cpu import filters
 from .planning import Plan, Stage
@@ -117,7 +118,7 @@ def predict_model(fixed: Image, moving: Image, model: str) -> Prediction:
     return predict(expected(model, fixed.grid, {"name": "mi" if model in models.LINEAR else "lncc"}), fixed, moving)
 
 
-def expected(model: str, grid: Grid, metric: dict, levels=None) -> Plan:
+def expected(model: str, grid: Grid, metric: dict, levels=None, init: str = "auto") -> Plan:
     """What `register` would run, as far as it is known before the images were looked at.
 
     Raises
@@ -128,9 +129,9 @@ def expected(model: str, grid: Grid, metric: dict, levels=None) -> Plan:
     models.check_model(model)
     given = None if levels is None else [float(v) for v in levels]
     if model in models.LINEAR:
-        return Plan(model, "auto", (models.linear_stage(model, grid, metric, given),))
+        return Plan(model, init, (models.linear_stage(model, grid, metric, given),))
     affine = models.linear_stage("affine", grid, metric, None, samples=models.START["affine"] ** grid.ndim)
-    return Plan(model, "auto", (affine, models.deformable_stage(model, grid, metric, given)))
+    return Plan(model, init, (affine, models.deformable_stage(model, grid, metric, given)))
 
 
 def fit(plan: Plan, fixed: Image, moving: Image, limit: int, base: int, coarser: bool = True) -> Plan:
@@ -199,7 +200,7 @@ def parse(limit) -> int | None:
     if isinstance(limit, str) and (found := re.fullmatch(r"\s*(\d+\.?\d*)\s*(?:([kmgt])(i?)b?|b?)\s*", limit.lower())):
         power = UNITS[found[2] or ""]
         number = float(found[1]) * (2 ** (10 * "bkmgt".index(found[2])) if found[3] else power)
-    if isinstance(number, bool) or not isinstance(number, Real) or not np.isfinite(number) or number < 1:
+    if isinstance(number, bool) or not isinstance(number, Real) or not 1 <= number < 2**63:
         raise OptionError(f"memory_limit must be a number of bytes of at least 1, or a text such as '2GB', '1.5GiB' or "
                           f"'800MB'; got {limit!r}")
     return int(number)
@@ -221,8 +222,10 @@ def _phases(plan: Plan, fixed: Image, moving: Image) -> Iterator[tuple[str, floa
     yield "normalising", images + max(_normalising(fixed), _normalising(moving))
     coarse = float(np.max(fixed.grid.extent)) / 32
     yield "the start", images + max(_shrinking(image, coarse) for image in (fixed, moving))
-    if plan.search != "none" and any(s.transform["name"] != "linear" for s in plan.stages):
-        yield SEARCHING, images + VALUE * search_holds(fixed.grid)
+    if plan.init != "transform" and plan.search != "none" and any(s.transform["name"] != "linear" for s in plan.stages):
+        resolution = float(np.max(fixed.grid.extent)) / SAMPLES
+        shrinking = max(_shrinking(image, resolution) for image in (fixed, moving))
+        yield SEARCHING, images + max(VALUE * search_holds(fixed.grid), shrinking)
     for stage in plan.stages:
         for number, level in enumerate(stage.levels, 1):
             yield f"{stage.name}, level {number} of {len(stage.levels)}", images + _level(stage, level, fixed, moving)

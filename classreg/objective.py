@@ -47,8 +47,12 @@ class Evaluation:
     @cached_property
     def normal(self) -> tuple[np.ndarray, np.ndarray]:
         """Gradient and Gauss-Newton matrix (linear models), or its diagonal (dense ones); see `phi_back.normal`."""
-        objective, _, phi_back, img_back, warped, weight, adjoint, _ = self._parts
-        return phi_back.normal(img_back, adjoint, *curvature(objective.metric, warped, weight, adjoint))
+        objective, _, phi_back, img_back, warped, weight, adjoint, energies = self._parts
+        g, h = phi_back.normal(img_back, adjoint, *curvature(objective.metric, warped, weight, adjoint))
+        for _, e in energies:  # of dense models; the diagonal stays that of the metric
+            if e is not None:
+                g[:len(e)] += e
+        return g, h
 
 
 def curvature(metric, warped, weight, adjoint):
@@ -110,7 +114,7 @@ class Objective:
             terms[type(r).__name__.lower()] = float(energy)
             energies.append((energy, gradient))
         if not np.isfinite(sum(terms.values())):  # a step that folds: its images need no look
-            return Evaluation(np.inf, {"metric": np.inf, **terms}, 0.0, ())
+            return Evaluation(np.inf, terms, 0.0, ())
         phi, phi_back = self.transform.forward(theta, self.at)
         warped, weight, img_back = sample(self.moving, phi, self.at, self.order)
         if self._weight is not None:

@@ -109,6 +109,9 @@ def _exercise() -> None:
         for interpolation in ("linear", "cubic"):
             api.apply(result, pair.moving, pair.fixed, interpolation=interpolation)
         result.transform.inverse()
+    plan = api.plan(pair.fixed, pair.moving, model="bspline")
+    stage = replace(plan.stages[-1], regularisers=({"name": "volume", "below": 1.0},))  # a barrier that acts
+    api.register(pair.fixed, pair.moving, plan=replace(plan, stages=(*plan.stages[:-1], stage)))
     wild = np.random.default_rng(0).normal(scale=5, size=(3, 6, 6, 6)).astype(np.float32)
     folds.suspects(wild, np.full(3, 10.0), np.eye(3))  # a lattice that no registration above may have come to
     for dtype in LABELS:

@@ -113,6 +113,11 @@ def test_the_search_is_left_out_before_a_level():
     assert "left out: the discrete search (" in found.notes[-1]
 
 
+def test_a_given_start_needs_no_search():
+    plan = classreg.plan(PAIR.fixed, PAIR.moving, model="greedy", init=np.eye(4))
+    assert predict(plan, PAIR.fixed, PAIR.moving, base=0).phase != "the discrete search"
+
+
 def test_finest_levels_are_left_out_and_noted():
     plan = replace(classreg.plan(PAIR.fixed, PAIR.moving, model="greedy"), search="none")
     full = predict(plan, PAIR.fixed, PAIR.moving, base=0).bytes

@@ -4,14 +4,17 @@ registrations, which give the same bits for any number of threads.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import classreg
 from classreg import check
 from classreg.backend import SMALL
+from classreg.datasets import head_phantom
 from classreg.engine import Control, check_needs, run
-from classreg.errors import OptionError
+from classreg.errors import ConvergenceError, OptionError
 from classreg.grid import Grid
 from classreg.image import Image
 from classreg.mapping import Mapping
@@ -260,3 +263,37 @@ def test_the_whole_way_from_initialisation_gives_the_same_bits():
     found = [classreg.register(fixed, moving, model="affine", iterations=2, threads=t) for t in (1, 3)]
     assert found[0].transform.theta.tobytes() == found[1].transform.theta.tobytes()
     assert [r.value for r in found[0].history] == [r.value for r in found[1].history]
+
+
+def test_adam_shortens_a_step_that_a_barrier_refuses():
+    pair = head_phantom(6.0, ndim=2)
+    plan = classreg.plan(pair.fixed, pair.moving, model="bspline")
+    stage = replace(plan.stages[-1], optimiser={"name": "adam", "step": 4.0})
+    result = classreg.register(pair.fixed, pair.moving, plan=replace(plan, stages=(*plan.stages[:-1], stage)))
+    assert result.jacobian.min() > 0 and all(np.isfinite(r.value) for r in result.history)
+
+
+def test_a_start_that_a_barrier_refuses_is_a_sentence():
+    class Wall:
+        acts_on = "displacement"
+
+        def __call__(self, theta, grams):
+            return np.inf, np.zeros_like(theta)
+
+    fixed, moving = check.scene(2)
+    transform = Dense(fixed.grid, np.eye(3))
+    for optimiser in (LBFGS(), Adam()):
+        with pytest.raises(ConvergenceError, match="level 1, iteration 0: wall is not finite"):
+            run("x", fixed, moving, transform, SSD(), [Wall()], optimiser, (Level(1, 2),), transform.identity(),
+                Control())
+
+
+def test_greedy_steps_feel_energies():
+    fixed, moving = check.scene(2)
+    transform = Dense(fixed.grid, np.eye(3))
+    theta = transform.refine(transform.identity(), fixed.grid).astype(np.float64)
+    theta += np.random.default_rng(0).standard_normal(theta.shape)
+    plain, stiff = (Objective(fixed, moving, transform, SSD(), r)(theta).normal[0].copy()
+                    for r in ((), (Diffusion(10.0),)))
+    _, energy = Diffusion(10.0)(theta, transform.grams(theta, fixed.grid))
+    assert np.allclose(stiff[:2] - plain[:2], energy) and np.array_equal(stiff[2], plain[2])

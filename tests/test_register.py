@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 import classreg
 from classreg.datasets import head_phantom
@@ -103,6 +104,19 @@ def test_the_order_of_the_array_axes_does_not_matter(flip):
     a = classreg.register(pair.fixed, pair.moving, model="affine").transform.matrix
     b = classreg.register(pair.fixed, turned, model="affine").transform.matrix
     assert np.abs(a - b)[:3, :3].max() < 2e-3 and np.abs(a - b)[:3, 3].max() < 0.1
+
+
+@pytest.mark.parametrize("model", DEFORMABLE)
+@pytest.mark.parametrize("shape", [(1, 60, 50), (1, 1, 80), (1, 80)])
+def test_axes_of_one_sample(model, shape):
+    """A slice in a volume and a line deform like anything else."""
+    rng = np.random.default_rng(0)
+    array = gaussian_filter(rng.standard_normal(shape), [3 if n > 1 else 0 for n in shape])
+    grid = classreg.Grid.from_spacing(shape, (5.0, 1.2, 1.0)[3 - len(shape):])
+    fixed, moving = classreg.Image(array, grid), classreg.Image(np.roll(array, 2, -1), grid)
+    result = classreg.register(fixed, moving, model=model, metric="ssd", init="identity")
+    inside = result.transform.displacement()[0][..., 10:-10]
+    assert np.median(inside) == pytest.approx(2.0, abs=0.2)
 
 
 def test_two_calls_in_two_threads_give_what_they_give_alone():

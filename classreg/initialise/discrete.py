@@ -92,7 +92,8 @@ def deformation(fixed: Image, moving: Image, matrix: np.ndarray, metric, search:
     matrix : array, (d + 1, d + 1)
         A, fixed world to moving world.
     metric
-        That of the stage which follows; local correlation is taken in small windows.
+        That of the stage which follows; local correlation is taken in small windows, with its default
+        noise floor.
     search : {"auto", "discrete"}
     control : Control, optional
         May end the contest early, for the plain start.
@@ -119,7 +120,7 @@ def deformation(fixed: Image, moving: Image, matrix: np.ndarray, metric, search:
             values.append(np.inf)
         if control.stopped:
             return None, "none (stopped before the contest ended)"
-    better = values[1] < values[0] - MARGIN * abs(values[0])
+    better = values[1] < (values[0] - MARGIN * abs(values[0]) if np.isfinite(values[0]) else np.inf)
     figures = f"misfit and strain {values[1]:.4f} against {values[0]:.4f} without"
     return ((found, f"discrete search (up to {far:.1f} mm; {figures})") if better
             else (None, f"none (a discrete search is no better: {figures})"))

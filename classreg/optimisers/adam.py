@@ -30,6 +30,8 @@ class Adam:
     def init(self, objective, theta: np.ndarray) -> State:
         """Evaluate the start."""
         e = objective(theta)
+        if not np.isfinite(e.value):
+            return State(e.value, e.terms, theta, e.value)
         zero = np.zeros_like(e.gradient)
         return State(e.value, e.terms, theta, e.value,
                      memory={"gradient": e.gradient.copy(), "first": zero, "second": zero.copy(), "count": 0})
@@ -49,9 +51,13 @@ class Adam:
         floor = 1e-8 * float(np.sqrt(second.max()))
         scale = rate / (1 - 0.9**k) * np.sqrt(1 - 0.999**k)
         step = first * g.dtype.type(-scale) / (np.sqrt(second) + g.dtype.type(floor))
-        new = objective.transform.retract(theta, step)
-        e = objective(new)
-        m["gradient"] = e.gradient.copy()
+        for _ in range(10):  # a barrier refuses what would fold
+            new = objective.transform.retract(theta, step)
+            e = objective(new)
+            if np.isfinite(e.value):
+                m["gradient"] = e.gradient.copy()
+                break
+            step *= step.dtype.type(0.5)
         state.step = objective.transform.reach(step)
         state.keep(new, e)
         return new

@@ -30,7 +30,10 @@ class GaussNewton:
 
     def init(self, objective, theta: np.ndarray) -> State:
         """Evaluate the start."""
-        e = objective.renew(objective(theta))
+        e = objective(theta)
+        if not np.isfinite(e.value):
+            return State(e.value, e.terms, theta, e.value)
+        e = objective.renew(e)
         return State(e.value, e.terms, theta, e.value, memory={"normal": e.normal, "damping": 1e-3})
 
     def step(self, objective, theta: np.ndarray, state: State) -> np.ndarray:

@@ -6,8 +6,9 @@
 F is the force and H the diagonal of the Gauss-Newton matrix (the metric's curvature times the squared gradient of the
 warped image), <H> its typical value at the start of the level. Every place so moves at its own pace, however weak its
 contrast; where there is next to none, the damping lets the neighbours decide. `step` is a cap that is halved whenever
-the value has not improved for `patience` steps. Since every step is short and smooth, compositive models stay
-diffeomorphic. Christensen et al., IEEE TIP 1996; Vercauteren et al., NeuroImage 2009; Yushkevich et al., 2016.
+the value has not improved for `patience` steps. Every step is short and all but smooth, so that compositive models
+hardly fold; nothing proves that they do not. Christensen et al., IEEE TIP 1996; Vercauteren et al., NeuroImage 2009;
+Yushkevich et al., 2016.
 
 Must not import: registries, io, matplotlib.
 """
@@ -46,6 +47,8 @@ class Greedy:
     def init(self, objective, theta: np.ndarray) -> State:
         """Evaluate the start."""
         e = objective(theta)
+        if not np.isfinite(e.value):
+            return State(e.value, e.terms, theta, e.value)
         force, typical = e.normal
         return State(e.value, e.terms, theta, e.value,
                      memory={"force": force, "damping": self.damping * typical, "length": self.first, "waited": 0})
@@ -68,6 +71,8 @@ class Greedy:
         e = objective(new)
         state.step = longest
         state.keep(new, e)
+        if not np.isfinite(e.value):
+            return new
         m["force"], _ = e.normal
         m["waited"] = 0 if e.value < value else m["waited"] + 1
         if m["waited"] >= self.patience:

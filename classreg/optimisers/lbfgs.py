@@ -35,7 +35,10 @@ class LBFGS:
 
     def init(self, objective, theta: np.ndarray) -> State:
         """Evaluate the start."""
-        e = objective.renew(objective(theta))
+        e = objective(theta)
+        if not np.isfinite(e.value):
+            return State(e.value, e.terms, theta, e.value)
+        e = objective.renew(e)
         return State(e.value, e.terms, theta, e.value, memory={"gradient": e.gradient.copy(), "pairs": []})
 
     def step(self, objective, theta: np.ndarray, state: State) -> np.ndarray:

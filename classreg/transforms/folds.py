@@ -46,6 +46,9 @@ def suspects(theta: np.ndarray, sizes: np.ndarray, frame: np.ndarray) -> np.ndar
     -------
     array of bool, (*cells)
     """
+    for axis, n in enumerate(theta.shape[1:], 1):
+        if n == 1:  # one control point along an axis of one sample: the same spline as with four equal ones
+            theta = np.repeat(theta, 4, axis)
     out = ~gentle(theta, sizes, frame)
     where = np.argwhere(out)
     d = len(theta)
