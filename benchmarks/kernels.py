@@ -87,7 +87,7 @@ def cases(shape):
     yield sample.normal, "12 x 12 sums", z, 16, (image[None], turn, weight[None], sums(z, 16, 144))
     yield dense.stencil, "with curvature", z, 16, (image[None], other[None], weight[None], push,
                                                    np.empty((4, *shape), np.float32), sums(z, 16, 2))
-    yield dense.newton, "", z, 16, (np.abs(np.concatenate([field, image[None]])), 0.1, 1.0, outs)
+    yield dense.newton, "", z, 16, (field, np.abs(image), 0.1, 1.0, outs)
     yield dense.compose, "", z, 16, (field, np.roll(field, 1, axis=2), push, outs)
     yield labels.vote, "uint8", z, 16, ((image > 0).astype(np.uint8), turn, push, field, np.uint8(0),
                                         np.empty(shape, np.uint8))

@@ -74,7 +74,7 @@ class Grid:
             raise GeometryError(f"a grid has 2 or 3 axes, this one has {d} (shape {shape})")
         if min(shape) < 1:
             raise GeometryError(f"every axis needs at least one sample; the shape is {shape}")
-        affine = np.array(self.affine, dtype=float)
+        affine = np.array(self.affine, dtype=float, order="C")  # kernels are compiled for one layout
         if affine.shape != (d + 1, d + 1):
             raise GeometryError(f"the affine of a {d}-D grid is {(d + 1, d + 1)}, not {affine.shape}")
         if not np.isfinite(affine).all():

@@ -265,8 +265,8 @@ def _level(stage: Stage, level: Level, fixed: Image, moving: Image) -> float:
     # warped image and adjoint per channel, and the weight; the moving mask is warped too
     maps = 2 * channels + 1 + (0 if moving.weight is None else 2) + HELD.get(optimiser, 0)
     used, kept = METRIC.get(stage.metric["name"], max(METRIC.values()))
-    if optimiser == "greedy":  # force and diagonal are smoothed into what the metric has used up
-        used = max(used, grid.ndim + 1)
+    if optimiser == "greedy":  # the force is smoothed into what the metric has used up
+        used = max(used, grid.ndim)
         maps += 1 + channels * DIAGONAL.get(stage.metric["name"], 1)
     maps += used + channels * kept
     if optimiser == "gauss_newton":

@@ -182,9 +182,9 @@ def test_stencil(ndim, dtype, curved):
 @DIMENSIONS
 def test_newton(ndim, dtype):
     s = Scene(ndim, dtype)
-    force = np.concatenate([s.field, s.weight[None]])
-    found, = run(dense.newton, s.shape[0], force, 0.25, 1.5, outs=(np.empty_like(s.field),))
-    close(found, reference.newton(force, 0.25, 1.5), tolerance(dtype))
+    args = (s.field, s.weight, 0.25, 1.5)
+    found, = run(dense.newton, s.shape[0], *args, outs=(np.empty_like(s.field),))
+    close(found, reference.newton(*args), tolerance(dtype))
     assert np.sqrt((found**2).sum(0)).max() <= 1.5 * (1 + 1e-6)
 
 

@@ -108,9 +108,9 @@ def stencil(warped, adjoint, curvature, to_world, d):
     return np.concatenate([force, np.einsum("kczyx,czyx->zyx", g**2, curvature.astype(float))[None]])
 
 
-def newton(force, damping, longest):
-    """-F / (H + damping), shortened below `longest`; `force` holds F, then H, (d + 1, z, y, x)."""
-    step = -force[:-1].astype(float) / (force[-1].astype(float) + damping)
+def newton(force, diagonal, damping, longest):
+    """-F / (H + damping), shortened below `longest`; F (d, z, y, x), H (z, y, x)."""
+    step = -force.astype(float) / (diagonal.astype(float) + damping)
     return step / np.sqrt(1 + (step**2).sum(0) / longest**2)
 
 

@@ -59,12 +59,13 @@ class Greedy:
         if not m["damping"] > 0:
             state.done = "the force is zero"
             return theta
-        force, d = m["force"], len(theta)
-        smooth = self._filter(objective, "update").smooth(force, grid, ws.buffer("scratch", force.shape, force.dtype))
+        force, diagonal = m["force"][:-1], m["force"][-1:]
+        spare, fluid = ws.buffer("scratch", theta.shape, theta.dtype), self._filter(objective, "update")
+        diagonal[...] = fluid.smooth(diagonal, grid, spare[:1])
         longest = m["length"] * grid.resolution
-        update = force[:d]
-        ws.run(dense.newton, force.shape[1], smooth, m["damping"], longest, update)
-        moved = objective.transform.retract(theta, update, out=smooth[:d])
+        smooth, update = fluid.smooth(force, grid, spare), force  # smoothed, the force may be written over
+        ws.run(dense.newton, force.shape[1], smooth, diagonal[0], m["damping"], longest, update)
+        moved = objective.transform.retract(theta, update, out=spare)
         field = self._filter(objective, objective.transform.acts_on)
         new = field.smooth(moved, grid, self._free(theta, state))
         value = state.best_value

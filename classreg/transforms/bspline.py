@@ -141,7 +141,8 @@ class BSpline:
                 rise = spline_band(at, n, 1)
                 bands.append((spline_band(at, n), Band(rise.starts, rise.weights / size, rise.n)))
             d = self.grid.ndim
-            self._slopes[cells] = Slopes(tuple(bands), self.grid.affine[:d, :d] / self.grid.spacing)
+            frame = np.ascontiguousarray(self.grid.affine[:d, :d] / self.grid.spacing)
+            self._slopes[cells] = Slopes(tuple(bands), frame)
         return self._slopes[cells]
 
     def folded(self, theta: np.ndarray) -> np.ndarray:

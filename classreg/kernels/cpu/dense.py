@@ -75,20 +75,19 @@ def stencil(z0, z1, slab, warped, adjoint, curvature, to_world, out, sums):
 
 
 @kernel
-def newton(z0, z1, slab, force, damping, longest, out):
-    """out = -F / (H + damping), shortened to stay below `longest`; force (d + 1, Z, Y, X) holds F, then H.
+def newton(z0, z1, slab, force, diagonal, damping, longest, out):
+    """out = -F / (H + damping), shortened to stay below `longest`; force F (d, Z, Y, X), diagonal H (Z, Y, X).
 
-    A step s becomes s / sqrt(1 + |s|^2 / longest^2), which keeps a smooth field smooth; sums are left to the caller.
+    A step s becomes s / sqrt(1 + |s|^2 / longest^2), which keeps a smooth field smooth.
     """
-    d = force.shape[0] - 1
-    _, _, Y, X = force.shape
+    d, _, Y, X = force.shape
     T = out.dtype.type
     last = d - 1
     floor, bound = T(damping), T(1.0 / (longest * longest))
     for z in range(z0, z1):
         for y in range(Y):
             for x in range(X):
-                k = T(-1) / (force[d, z, y, x] + floor)
+                k = T(-1) / (diagonal[z, y, x] + floor)
                 u, v = k * force[0, z, y, x], k * force[1, z, y, x]
                 w = k * force[last, z, y, x] if d == 3 else T(0)
                 k /= np.sqrt(T(1) + bound * (u * u + v * v + w * w))
