@@ -61,7 +61,7 @@ FIELDS = {"linear": 0, "bspline": 1, "dense": 1, "velocity": 3}
 RESULT = {"bspline": 2.4, "dense": 2.5, "velocity": 3.5}
 
 #: sets of parameters alive at once: current, trial and best ones, gradients, steps, moments
-PARAMETERS = {"gauss_newton": 0, "lbfgs": 7, "adam": 6, "greedy": 2}
+PARAMETERS = {"gauss_newton": 0, "lbfgs": 7, "adam": 6, "greedy": 3}
 
 #: sets of parameters per regulariser with an energy, and what computes it
 ENERGY, ENERGIES = 1, 4
