@@ -39,16 +39,16 @@ DEFORMABLE = {
     "greedy": dict(
         transform={"name": "dense", "compositive": True},
         optimiser={"name": "greedy"},
-        regularisers=({"name": "gaussian", "sigma": 1.3, "acts_on": "update"},
+        regularisers=({"name": "gaussian", "sigma": 1.2, "acts_on": "update"},
                       {"name": "gaussian", "sigma": 0.57, "acts_on": "displacement"}),
-        metrics={"lncc": {"radius": 8.0, "flat": 1e-2}},
+        metrics={"lncc": {"flat": 0.08}},
         iterations=(30, 30, 30, 10)),
     "svf": dict(
         transform={"name": "velocity"},
         optimiser={"name": "greedy", "damping": 0.05},
         regularisers=({"name": "gaussian", "sigma": 2.0, "acts_on": "update"},
                       {"name": "gaussian", "sigma": 0.8, "acts_on": "velocity"}),
-        metrics={"lncc": {"radius": 8.0, "flat": 1e-2}},
+        metrics={"lncc": {"flat": 0.08}},
         iterations=(30, 30, 30, 10)),
 }
 
@@ -61,7 +61,7 @@ LINEAR_OPTIMISER = {"ssd": "gauss_newton", "ncc": "gauss_newton", "lncc": "lbfgs
 ENOUGH = 1 << 22
 
 #: samples per axis that do for a stage which only prepares the next
-START = {"rigid": 40, "affine": 100}
+START = {"rigid": 40, "affine": 64}
 
 
 def check_model(model: str) -> str:
