@@ -326,11 +326,15 @@ def test_local_correlation(ndim, dtype, radii):
 
 @DTYPES
 @DIMENSIONS
-def test_joint_histogram_and_its_adjoint(ndim, dtype):
+@pytest.mark.parametrize("rows", [1, 2])
+def test_joint_histogram_and_its_adjoint(ndim, dtype, rows):
     s = Scene(ndim, dtype)
     bins, slab = 20, 4
     origin, scale = np.array([9.3, 8.2]), np.array([2.1, 2.6])  # some samples beyond either end
-    args = (s.fixed, s.warped, s.weight, origin, scale)
+    if rows == 1:  # halfway between two bins a box may fall into either
+        halfway = np.abs(np.mod(origin[0] + scale[0] * s.fixed, 1) - 0.5) < 1e-4
+        s.fixed[halfway] += dtype(1e-3)
+    args = (s.fixed, s.warped, s.weight, origin, scale, rows)
     tables = np.zeros((-(-s.shape[0] // slab), bins, bins))
 
     def kernel(z0, z1, k, *rest):
@@ -364,7 +368,40 @@ def test_joint_adjoint_is_the_derivative_of_the_histogram():
     weight, origin, scale = np.full((1, 4, 5), 0.7), np.array([8.0, 8.5]), np.array([1.9, 1.4])
     score = rng.standard_normal((18, 18))
     h = 1e-5
-    up, down = (np.sum(score * reference.joint(fixed, warped + e * step, weight, origin, scale, 18))
-                for e in (h, -h))
-    slope = np.sum(step * reference.joint_adjoint(fixed, warped, weight, origin, scale, score))
-    assert (up - down) / (2 * h) == pytest.approx(slope, rel=1e-7)
+    for rows in (1, 2):
+        up, down = (np.sum(score * reference.joint(fixed, warped + e * step, weight, origin, scale, rows, 18))
+                    for e in (h, -h))
+        slope = np.sum(step * reference.joint_adjoint(fixed, warped, weight, origin, scale, rows, score))
+        assert (up - down) / (2 * h) == pytest.approx(slope, rel=1e-7)
+
+
+@DTYPES
+@DIMENSIONS
+def test_conditional_means_and_their_adjoint(ndim, dtype):
+    s = Scene(ndim, dtype)
+    bins, slab = 20, 4
+    args = (s.fixed, s.warped, s.weight, 9.3, 2.1)
+    tables = np.zeros((-(-s.shape[0] // slab), 2, bins))
+
+    def kernel(z0, z1, k, *rest):
+        rest[-1][k] = 0
+        histogram.conditional(z0, z1, k, *rest)
+
+    found, = run(kernel, s.shape[0], *args, outs=(tables,), slab=slab)
+    for row, expected in zip(found.sum(0), reference.conditional(*args, bins)):
+        close(row, expected, tolerance(dtype))
+    table = np.random.default_rng(2).standard_normal(bins)
+    out, = run(histogram.conditional_adjoint, s.shape[0], *args, table, -0.7, outs=(np.empty(s.shape, dtype),))
+    close(out, reference.conditional_adjoint(*args, table, -0.7), tolerance(dtype))
+
+
+@DTYPES
+@DIMENSIONS
+def test_charbonnier(ndim, dtype):
+    s = Scene(ndim, dtype)
+    args = (s.fixed, s.warped, s.weight, 0.2)
+    for found, expected in zip(total(pointwise.charbonnier, s.shape[0], 2, *args), reference.charbonnier(*args)):
+        assert found == pytest.approx(expected, rel=1e-6 if dtype == np.float32 else 1e-12)
+    for name in ("charbonnier_adjoint", "charbonnier_curvature"):
+        out, = run(getattr(pointwise, name), s.shape[0], *args, 0.03, outs=(np.empty(s.shape, dtype),))
+        close(out, getattr(reference, name)(*args, 0.03), tolerance(dtype))

@@ -232,16 +232,27 @@ def hat(xi, bins):
     return np.clip(1 - np.abs(np.clip(xi.ravel(), 1.0, bins - 2.0001)[:, None] - np.arange(bins)), 0, None)
 
 
-def joint(fixed, warped, weight, origin, scale, bins):
+def box_window(xi, bins):
+    """Windows that lie in the nearest bin alone, (n, bins)."""
+    q = np.clip(xi.ravel(), 1.0, bins - 2.0001)[:, None]
+    return (np.floor(q + 0.5) == np.arange(bins)).astype(float)
+
+
+def fixed_window(fixed, origin, scale, rows, bins):
+    """The hat (2 rows) or the box (1) of the fixed image, (n, bins)."""
+    return (hat if rows == 2 else box_window)(origin + scale * fixed.astype(float), bins)
+
+
+def joint(fixed, warped, weight, origin, scale, rows, bins):
     """The joint histogram (bins, bins): fixed along rows, warped along columns."""
-    f = hat(origin[0] + scale[0] * fixed.astype(float), bins)
+    f = fixed_window(fixed, origin[0], scale[0], rows, bins)
     m, _ = parzen(origin[1] + scale[1] * warped.astype(float), bins)
     return (f * weight.astype(float).ravel()[:, None]).T @ m
 
 
-def joint_adjoint(fixed, warped, weight, origin, scale, score):
+def joint_adjoint(fixed, warped, weight, origin, scale, rows, score):
     """d (sum of score * joint) / d warped, (z, y, x)."""
-    f = hat(origin[0] + scale[0] * fixed.astype(float), len(score))
+    f = fixed_window(fixed, origin[0], scale[0], rows, len(score))
     _, slope = parzen(origin[1] + scale[1] * warped.astype(float), len(score))
     return weight * np.einsum("na,nb,ab->n", f, slope, score, optimize=True).reshape(fixed.shape) * scale[1]
 
@@ -249,6 +260,36 @@ def joint_adjoint(fixed, warped, weight, origin, scale, score):
 def look_up(warped, weight, origin, scale, table):
     """weight * table at the bin position, linear between bins, clamped."""
     return weight * np.interp(origin + scale * warped.astype(float), np.arange(len(table)), table)
+
+
+def conditional(fixed, warped, weight, origin, scale, bins):
+    """Sums of weight, and of weight times M, in each bin of F, (2, bins)."""
+    f = hat(origin + scale * fixed.astype(float), bins) * weight.astype(float).ravel()[:, None]
+    return np.stack([f.sum(0), (f * warped.astype(float).ravel()[:, None]).sum(0)])
+
+
+def conditional_adjoint(fixed, warped, weight, origin, scale, table, a):
+    """weight * (a M + table at the bin position of F)."""
+    f = hat(origin + scale * fixed.astype(float), len(table))
+    return weight.astype(float) * (a * warped.astype(float) + (f * table).sum(1).reshape(fixed.shape))
+
+
+def charbonnier(fixed, warped, weight, delta):
+    """[sum of w, sum of w (sqrt(r^2 + delta^2) - delta)], r = M - F."""
+    r, w = warped.astype(float) - fixed, weight.astype(float)
+    return np.array([w.sum(), (w * (np.sqrt(r**2 + delta**2) - delta)).sum()])
+
+
+def charbonnier_adjoint(fixed, warped, weight, delta, scale):
+    """scale * weight * r / sqrt(r^2 + delta^2)."""
+    r = warped.astype(float) - fixed
+    return scale * weight.astype(float) * r / np.sqrt(r**2 + delta**2)
+
+
+def charbonnier_curvature(fixed, warped, weight, delta, scale):
+    """scale * weight / sqrt(r^2 + delta^2)."""
+    r = warped.astype(float) - fixed
+    return scale * weight.astype(float) / np.sqrt(r**2 + delta**2)
 
 
 def distances(image, pairs, radius, shape):

@@ -10,9 +10,12 @@ Arrays are (channels, z, y, x), weights (z, y, x). A metric knows nothing of pos
 in `METRICS`.
 """
 
-from .information import MutualInformation
+from .information import MutualInformation, NormalisedMutualInformation
 from .lncc import LNCC
 from .ncc import NCC
+from .ratio import CorrelationRatio
+from .sad import SAD
 from .ssd import SSD
 
-METRICS = {"ssd": SSD, "ncc": NCC, "lncc": LNCC, "mi": MutualInformation}
+METRICS = {"ssd": SSD, "sad": SAD, "ncc": NCC, "lncc": LNCC, "mi": MutualInformation,
+           "nmi": NormalisedMutualInformation, "cr": CorrelationRatio}

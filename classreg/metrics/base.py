@@ -45,3 +45,28 @@ def combine(fixed: np.ndarray, warped: np.ndarray, weight: np.ndarray, a: float,
 def adjoint_buffer(warped: np.ndarray) -> np.ndarray:
     """Where metrics write d value / d warped; lives until the next evaluation."""
     return workspace().buffer("adjoint", warped.shape, warped.dtype)
+
+
+def centred(sums: np.ndarray):
+    """n, means and central second moments (sums) from raw sums."""
+    n, f, m, ff, mm, fm = sums
+    safe = max(n, 1e-12)
+    return n, f / safe, m / safe, ff - f * f / safe, mm - m * m / safe, fm - f * m / safe
+
+
+def unit_curvature(fixed: np.ndarray, warped: np.ndarray, weight: np.ndarray, scale: float = 1.0):
+    """Curvature of scale / 2 times the squared distance of m / |m| from a constant, m = M - mean M, mean over channels.
+
+    (C, z, y, x), and what to deflate with: per channel its mean and m itself, (2 C * C, z, y, x).
+    """
+    k = len(warped)
+    h, directions = np.zeros_like(warped), np.zeros((2, k, *warped.shape), warped.dtype)
+    for c, (f, m) in enumerate(zip(fixed, warped)):
+        n, _, mean_m, _, mm, _ = centred(moments(f, m, weight))
+        if mm <= 1e-9 * n or n <= 0:
+            continue
+        combine(f, m, weight, 0, 0, scale / (k * mm), h[c])
+        combine(f, m, weight, 0, 0, np.sqrt(scale / (k * mm * n)), directions[0, c, c])
+        a = np.sqrt(scale / k) / mm
+        combine(f, m, weight, 0, a, -a * mean_m, directions[1, c, c])
+    return h, directions.reshape(-1, *warped.shape[1:])

@@ -1,10 +1,15 @@
-"""Mutual information with a Parzen window, a hat on the fixed image and a cubic B-spline on the moving one, negated:
+"""Mutual information and its normalised form, from a joint histogram P with Parzen windows, both negated.
 
-    P(a, b) = sum w hat(xi_F - a) beta(xi_M - b) / sum w,     E = -sum P log(P / (P_F P_M)),
-    dE/dM = -w / (n h) sum_ab hat(xi_F - a) beta'(xi_M - b) log(P / (P_F P_M)).
+    P(a, b) = sum w window(xi_F - a) beta(xi_M - b) / sum w,     H = -sum P log P, of F, M or both,
+    mi    E = -(H_F + H_M - H_FM) = -sum P log(P / (P_F P_M)),   nmi   E = 1 - (H_F + H_M) / H_FM,
+    dE/dM = -w / (n h) sum_ab window(xi_F - a) beta'(xi_M - b) score(a, b),
+    mi    score = log(P / (P_F P_M)),    nmi   score = (Y log P - log P_F - log P_M) / H_FM,   Y = (H_F + H_M) / H_FM.
 
-Bin ranges are fixed when the level is prepared (the images are normalised and clipped before), so value and gradient
-agree. Source: Mattes et al., IEEE TMI 2003, doi:10.1109/TMI.2003.809072; Thevenaz and Unser, IEEE TIP 2000.
+beta is the cubic B-spline; the fixed image has a hat (linear B-spline) or a box (zero-order B-spline), which Mattes
+takes: the value is then not smooth in F, but F does not move, so the derivative is exact with either. Bin ranges are
+fixed when the level is prepared (the images are normalised and clipped before), so value and gradient agree.
+Source: Mattes et al., IEEE TMI 2003, doi:10.1109/TMI.2003.809072; Thevenaz and Unser, IEEE TIP 2000; nmi: Studholme et
+al., Pattern Recognition 1999, doi:10.1016/S0031-3203(98)00091-0.
 
 Must not import: transforms, optimisers, engine, numba, cupy.
 """
@@ -16,7 +21,7 @@ from numbers import Integral
 import numpy as np
 
 from ..backend import workspace
-from ..errors import OptionError
+from ..errors import OptionError, unknown
 from ..kernels.cpu import histogram
 from .base import Metric, adjoint_buffer
 
@@ -27,6 +32,10 @@ PAD = 2
 FEWEST = 30
 
 
+#: windows of the fixed image, and how many bins each covers
+WINDOWS = {"hat": 2, "box": 1}
+
+
 class MutualInformation(Metric):
     """Minus the mutual information in nats, mean over channels.
 
@@ -34,39 +43,47 @@ class MutualInformation(Metric):
     ----------
     bins : int
         Histogram bins per image, 4 to 256.
+    window : {"hat", "box"}
+        Parzen window of the fixed image: linear B-spline, or zero-order B-spline (Mattes), which is cheaper.
     """
 
-    def __init__(self, bins: int = 32):
-        if not (isinstance(bins, Integral) and 4 <= bins <= 256):
-            raise OptionError(f"mi: bins must be a whole number, at least 4 bins and at most 256, got {bins!r}")
-        self.bins = int(bins)
+    name = "mi"
+
+    def __init__(self, bins: int = 32, window: str = "hat"):
+        self.bins = checked_bins(self.name, bins)
+        if window not in WINDOWS:
+            raise unknown(f"window of {self.name}", window, WINDOWS)
+        self.window = window
 
     def prepare(self, fixed: np.ndarray, moving: np.ndarray, grid) -> None:
         """Take the fixed data; fix the bin ranges of both images for the level."""
         super().prepare(fixed, moving, grid)
-        self.ranges = [(_range(f), _range(m)) for f, m in zip(fixed, moving)]
+        self.ranges = [(range_of(f), range_of(m)) for f, m in zip(fixed, moving)]
 
     def __call__(self, warped: np.ndarray, weight: np.ndarray):
         """Value and adjoint."""
         ws, value, adjoint = workspace(), 0.0, adjoint_buffer(warped)
         self._tables = []
-        size = self.bins + 2 * PAD
-        slab = max(1, -(-len(weight) // 32))
+        size, rows, slab = table_size(self.bins), WINDOWS[self.window], table_slab(len(weight))
         tables = np.empty((-(-len(weight) // slab), size, size))
         for f, m, out, limits in zip(self.fixed, warped, adjoint, self.ranges):
-            origin, scale = np.array([self._bins(r) for r in limits]).T.copy()
+            origin, scale = np.array([bins_of(r, self.bins) for r in limits]).T.copy()
             tables[:] = 0
-            ws.run(histogram.joint, len(f), f, m, weight, origin, scale, tables, slab=slab)
+            ws.run(histogram.joint, len(f), f, m, weight, origin, scale, rows, tables, slab=slab)
             table = tables.sum(axis=0)
             n = max(table.sum(), 1e-12)
             p = table / n
-            pf, pm = p.sum(1, keepdims=True), p.sum(0, keepdims=True)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                score = np.where(p > 0, np.log(p / (pf * pm)), 0.0)
-            self._tables.append((p, n))
-            value -= float((p * score).sum()) / len(warped)
-            ws.run(histogram.joint_adjoint, len(f), f, m, weight, origin, scale, score / (-n * len(warped)), out)
+            found, score, factor = self.score(p)
+            self._tables.append((p, n / factor))
+            value -= found / len(warped)
+            ws.run(histogram.joint_adjoint, len(f), f, m, weight, origin, scale, rows, score / (-n * len(warped)), out)
         return value, adjoint
+
+    def score(self, p: np.ndarray):
+        """Of a joint histogram: what it shares, the derivative of that by P, and the share of log P(F|M) in it."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            score = np.where(p > 0, np.log(p / (p.sum(1, keepdims=True) * p.sum(0, keepdims=True))), 0.0)
+        return float((p * score).sum()), score, 1.0
 
     def curvature(self, warped: np.ndarray, weight: np.ndarray):
         """Fisher information on an intensity of the warped image, given the fixed one, of the last call's histogram.
@@ -76,7 +93,7 @@ class MutualInformation(Metric):
         """
         out = workspace().buffer("mi curvature", warped.shape, warped.dtype)
         for m, h, limits, (p, n) in zip(warped, out, self.ranges, self._tables):
-            origin, scale = self._bins(limits[1])
+            origin, scale = bins_of(limits[1], self.bins)
             seen = p.sum(0)
             given = p / np.maximum(seen, 1e-12)
             slope = np.gradient(given, axis=1)
@@ -85,12 +102,55 @@ class MutualInformation(Metric):
                             information * scale**2 / (n * len(warped)), h)
         return out, None
 
-    def _bins(self, limits):
-        """Origin and scale of bin positions."""
-        scale = (self.bins - 1) / (limits[1] - limits[0])
-        return PAD - limits[0] * scale, scale
+
+class NormalisedMutualInformation(MutualInformation):
+    """One minus the normalised mutual information (H_F + H_M) / H_FM, mean over channels: from 0 down to -1.
+
+    Parameters
+    ----------
+    bins, window
+        As for `MutualInformation`.
+    """
+
+    name = "nmi"
+
+    def score(self, p: np.ndarray):
+        """Of a joint histogram: (H_F + H_M) / H_FM - 1, its derivative by P, and the share of log P(F|M) in that."""
+        def log(q):
+            return np.log(q, out=np.zeros_like(q), where=q > 0)
+
+        both, of_f, of_m = log(p), log(p.sum(1, keepdims=True)), log(p.sum(0, keepdims=True))
+        joint = -float((p * both).sum())
+        if joint <= 0:  # no weight
+            return 0.0, np.zeros_like(p), 1.0
+        y = -float((p * (of_f + of_m)).sum()) / joint
+        return y - 1, np.where(p > 0, y * both - of_f - of_m, 0.0) / joint, y / joint
 
 
-def _range(values):
+def checked_bins(name: str, bins) -> int:
+    """A number of bins, or OptionError."""
+    if not (isinstance(bins, Integral) and 4 <= bins <= 256):
+        raise OptionError(f"{name}: bins must be a whole number, at least 4 bins and at most 256, got {bins!r}")
+    return int(bins)
+
+
+def range_of(values: np.ndarray) -> tuple[float, float]:
+    """Lowest and highest value; of a constant image half a unit to either side."""
     low, high = float(values.min()), float(values.max())
     return (low, high) if high > low else (low - 0.5, low + 0.5)
+
+
+def bins_of(limits: tuple[float, float], bins: int) -> tuple[float, float]:
+    """Origin and scale of bin positions."""
+    scale = (bins - 1) / (limits[1] - limits[0])
+    return PAD - limits[0] * scale, scale
+
+
+def table_size(bins: int) -> int:
+    """Entries of a table along an axis."""
+    return bins + 2 * PAD
+
+
+def table_slab(planes: int) -> int:
+    """Planes that share a table."""
+    return max(1, -(-planes // 32))

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .base import Metric, adjoint_buffer, combine, moments
+from .base import Metric, adjoint_buffer, centred, combine, moments, unit_curvature
 
 
 class NCC(Metric):
@@ -25,7 +25,7 @@ class NCC(Metric):
         """Value and adjoint; a constant image has correlation 0 and no force."""
         value, adjoint, k = 0.0, adjoint_buffer(warped), len(warped)
         for f, m, out in zip(self.fixed, warped, adjoint):
-            n, mean_f, mean_m, ff, mm, fm = _centred(moments(f, m, weight))
+            n, mean_f, mean_m, ff, mm, fm = centred(moments(f, m, weight))
             if min(ff, mm) <= 1e-9 * n or n <= 0:
                 value += 1 / k
                 out[...] = 0
@@ -38,20 +38,4 @@ class NCC(Metric):
 
     def curvature(self, warped: np.ndarray, weight: np.ndarray):
         """Curvature (C, z, y, x), and what to deflate with: per channel its mean and m itself, (2 C * C, z, y, x)."""
-        k = len(warped)
-        h, directions = np.zeros_like(warped), np.zeros((2, k, *warped.shape), warped.dtype)
-        for c, (f, m) in enumerate(zip(self.fixed, warped)):
-            n, _, mean_m, _, mm, _ = _centred(moments(f, m, weight))
-            if mm <= 1e-9 * n or n <= 0:
-                continue
-            combine(f, m, weight, 0, 0, 1 / (k * mm), h[c])
-            combine(f, m, weight, 0, 0, 1 / np.sqrt(k * mm * n), directions[0, c, c])
-            combine(f, m, weight, 0, 1 / (np.sqrt(k) * mm), -mean_m / (np.sqrt(k) * mm), directions[1, c, c])
-        return h, directions.reshape(-1, *warped.shape[1:])
-
-
-def _centred(sums):
-    """n, means and central second moments (sums) from raw sums."""
-    n, f, m, ff, mm, fm = sums
-    safe = max(n, 1e-12)
-    return n, f / safe, m / safe, ff - f * f / safe, mm - m * m / safe, fm - f * m / safe
+        return unit_curvature(self.fixed, warped, weight)

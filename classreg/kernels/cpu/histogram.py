@@ -1,8 +1,8 @@
 """Joint histograms and their derivative: a linear window on the fixed image, a cubic B-spline on the moving one.
 
 Bin positions are  xi = origin + scale * intensity, clamped so that all four taps lie inside the table. The fixed image
-does not move, so its window needs no derivative, and two taps do. Positions and weights are worked row by row, in
-vector registers.
+does not move, so its window needs no derivative, and two taps do, or a single one (`rows`): the box, all in the nearest
+bin. Positions and weights are worked row by row, in vector registers.
 """
 
 import numpy as np
@@ -21,9 +21,20 @@ def bins_of(values, origin, scale, bins, index, rest):
         rest[x] = q - T(index[x])
 
 
+@inline
+def nearest(index, rest):
+    """Of a row: the nearest bin instead of the one below, and nothing above it."""
+    for x in range(len(rest)):
+        index[x] += np.int32(rest[x] >= 0.5)
+        rest[x] = 0
+
+
 @kernel
-def joint(z0, z1, slab, fixed, warped, weight, origin, scale, tables):
-    """tables[slab, a, b] += weight * window(F)_a * window(M)_b; origin and scale hold those of F and of M."""
+def joint(z0, z1, slab, fixed, warped, weight, origin, scale, rows, tables):
+    """tables[slab, a, b] += weight * window(F)_a * window(M)_b; origin and scale hold those of F and of M.
+
+    `rows` is how many bins the window of F covers: 2 for the hat, 1 for the box.
+    """
     _, Y, X = fixed.shape
     bins = tables.shape[1]
     T = warped.dtype.type
@@ -39,6 +50,8 @@ def joint(z0, z1, slab, fixed, warped, weight, origin, scale, tables):
             for x in range(X):
                 line[x] = fixed[z, y, x]
             bins_of(line, origin[0], scale[0], bins, i, up)
+            if rows == 1:
+                nearest(i, up)
             for x in range(X):
                 i[x] *= np.int32(bins)
                 line[x] = warped[z, y, x]
@@ -60,18 +73,19 @@ def joint(z0, z1, slab, fixed, warped, weight, origin, scale, tables):
                     table[k + 1] += v * b1[x]
                     table[k + 2] += v * b2[x]
                     table[k + 3] += v * b3[x]
-                    k += bins
-                    table[k] += u * b0[x]
-                    table[k + 1] += u * b1[x]
-                    table[k + 2] += u * b2[x]
-                    table[k + 3] += u * b3[x]
+                    if rows == 2:
+                        k += bins
+                        table[k] += u * b0[x]
+                        table[k + 1] += u * b1[x]
+                        table[k + 2] += u * b2[x]
+                        table[k + 3] += u * b3[x]
     for a in range(bins):
         for b in range(bins):
             tables[slab, a, b] += table[a * bins + b] + table[size + a * bins + b]
 
 
 @kernel
-def joint_adjoint(z0, z1, slab, fixed, warped, weight, origin, scale, score, out):
+def joint_adjoint(z0, z1, slab, fixed, warped, weight, origin, scale, rows, score, out):
     """out = weight * sum over a, b of window(F)_a * window'(M)_b * score[a, b] * scale of M.
 
     The derivative is zero where the position is clamped.
@@ -91,6 +105,8 @@ def joint_adjoint(z0, z1, slab, fixed, warped, weight, origin, scale, score, out
             for x in range(X):
                 line[x] = fixed[z, y, x]
             bins_of(line, origin[0], scale[0], bins, i, up)
+            if rows == 1:
+                nearest(i, up)
             for x in range(X):
                 i[x] *= np.int32(bins)
                 line[x] = warped[z, y, x]
@@ -106,9 +122,11 @@ def joint_adjoint(z0, z1, slab, fixed, warped, weight, origin, scale, score, out
             for x in range(X):
                 k = i[x]
                 here = b0[x] * table[k] + b1[x] * table[k + 1] + b2[x] * table[k + 2] + b3[x] * table[k + 3]
-                k += np.int32(bins)
-                above = b0[x] * table[k] + b1[x] * table[k + 1] + b2[x] * table[k + 2] + b3[x] * table[k + 3]
-                line[x] = here + up[x] * (above - here)
+                if rows == 2:
+                    k += np.int32(bins)
+                    above = b0[x] * table[k] + b1[x] * table[k + 1] + b2[x] * table[k + 2] + b3[x] * table[k + 3]
+                    here += up[x] * (above - here)
+                line[x] = here
             for x in range(X):
                 out[z, y, x] = line[x]
 
@@ -124,3 +142,45 @@ def look_up(z0, z1, slab, warped, weight, origin, scale, table, out):
                 q = min(max(origin + scale * warped[z, y, x], 0.0), top)
                 i = min(int(q), table.size - 2)
                 out[z, y, x] = weight[z, y, x] * (table[i] + (q - i) * (table[i + 1] - table[i]))
+
+
+@kernel
+def conditional(z0, z1, slab, fixed, warped, weight, origin, scale, tables):
+    """tables[slab, 0, a] += weight * window(F)_a, and tables[slab, 1, a] the same times M; the hat as window."""
+    _, Y, X = fixed.shape
+    bins = tables.shape[2]
+    line, up = np.empty(X, warped.dtype), np.empty(X, warped.dtype)
+    i = np.empty(X, np.int32)
+    for z in range(z0, z1):
+        for y in range(Y):
+            for x in range(X):
+                line[x] = fixed[z, y, x]
+            bins_of(line, origin, scale, bins, i, up)
+            for x in range(X):
+                k = i[x]
+                w = np.float64(weight[z, y, x])
+                above = w * np.float64(up[x])
+                m = np.float64(warped[z, y, x])
+                tables[slab, 0, k] += w - above
+                tables[slab, 0, k + 1] += above
+                tables[slab, 1, k] += (w - above) * m
+                tables[slab, 1, k + 1] += above * m
+
+
+@kernel
+def conditional_adjoint(z0, z1, slab, fixed, warped, weight, origin, scale, table, a, out):
+    """out = weight * (a M + sum over b of window(F)_b * table[b])."""
+    _, Y, X = fixed.shape
+    T = out.dtype.type
+    values = table.astype(out.dtype)
+    line, up = np.empty(X, out.dtype), np.empty(X, out.dtype)
+    i = np.empty(X, np.int32)
+    for z in range(z0, z1):
+        for y in range(Y):
+            for x in range(X):
+                line[x] = fixed[z, y, x]
+            bins_of(line, origin, scale, len(table), i, up)
+            for x in range(X):
+                here = values[i[x]]
+                here += up[x] * (values[i[x] + 1] - here)
+                out[z, y, x] = weight[z, y, x] * (T(a) * warped[z, y, x] + here)

@@ -46,6 +46,48 @@ def combine(z0, z1, slab, fixed, warped, weight, a, b, c, out):
 
 
 @kernel
+def charbonnier(z0, z1, slab, fixed, warped, weight, delta, sums):
+    """sums[slab] += sums of w and of w (sqrt(r^2 + delta^2) - delta), r = M - F, over a slab."""
+    _, Y, X = fixed.shape
+    for z in range(z0, z1):
+        for y in range(Y):
+            n, s = 0.0, 0.0
+            for x in range(X):
+                w = np.float64(weight[z, y, x])
+                r = np.float64(warped[z, y, x]) - np.float64(fixed[z, y, x])
+                n += w
+                s += w * (r * r / (np.sqrt(r * r + delta * delta) + delta))
+            sums[slab, 0] += n
+            sums[slab, 1] += s
+
+
+@kernel
+def charbonnier_adjoint(z0, z1, slab, fixed, warped, weight, delta, scale, out):
+    """out = scale * weight * r / sqrt(r^2 + delta^2)."""
+    _, Y, X = fixed.shape
+    T = out.dtype.type
+    k, dd = T(scale), T(delta * delta)
+    for z in range(z0, z1):
+        for y in range(Y):
+            for x in range(X):
+                r = warped[z, y, x] - fixed[z, y, x]
+                out[z, y, x] = k * weight[z, y, x] * r / np.sqrt(r * r + dd)
+
+
+@kernel
+def charbonnier_curvature(z0, z1, slab, fixed, warped, weight, delta, scale, out):
+    """out = scale * weight / sqrt(r^2 + delta^2)."""
+    _, Y, X = fixed.shape
+    T = out.dtype.type
+    k, dd = T(scale), T(delta * delta)
+    for z in range(z0, z1):
+        for y in range(Y):
+            for x in range(X):
+                r = warped[z, y, x] - fixed[z, y, x]
+                out[z, y, x] = k * weight[z, y, x] / np.sqrt(r * r + dd)
+
+
+@kernel
 def dot(k0, k1, slab, a, b, sums):
     """sums[slab] += inner product of two flat arrays."""
     s = 0.0
