@@ -49,8 +49,8 @@ def register(fixed, moving, *, model: str = "bspline", metric: str | dict = "aut
         translation, rigid, similarity, affine, bspline, dense, svf or greedy. Deformable models run rigid and affine
         stages first, unless `init` is a transform.
     metric : str or dict
-        ssd, ncc, lncc, mi, or auto: chosen from the images (see `result.plan.notes`). A dictionary gives options,
-        {"name": "lncc", "radius": 3}.
+        A name in `classreg.metrics.METRICS` (ssd, sad, ncc, lncc, mi, nmi, cr, composite, ...), or auto: chosen from
+        the images (see `result.plan.notes`). A dictionary gives options, {"name": "lncc", "radius": 3}.
     init : str, FittedTransform, Result, array or path
         auto, identity, geometry, mass or moments; or a transform, its file, or a world matrix (d + 1, d + 1), to start
         from.
@@ -105,7 +105,7 @@ def register(fixed, moving, *, model: str = "bspline", metric: str | dict = "aut
     if plan is None:
         metric = _check_choice(fixed, model, metric, levels)
     else:
-        door.check_plan(plan, fixed.grid, begin)
+        door.check_plan(plan, fixed.grid, begin, fixed.channels)
         init = init if begin is not None else _plan_init(plan)
     _check_pair(fixed, moving, init, begin)
     if limit is not None:
@@ -191,7 +191,7 @@ def _check_choice(fixed: Image, model, metric, levels) -> dict:
     models.check_model(model)
     if levels is not None:
         preflight.check_levels(fixed.grid, levels)
-    return door.metric_of(metric)
+    return door.metric_of(metric, fixed.channels)
 
 
 def _check_pair(fixed, moving, init, begin) -> None:

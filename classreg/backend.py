@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import contextvars
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from math import ceil, prod
 
 import numpy as np
@@ -41,6 +43,7 @@ class Workspace:
         self.threads = available_cores() if threads is None else int(threads)
         self._pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None
         self._buffers: dict[str, np.ndarray] = {}
+        self._prefix = ""
         self._token = None
 
     def __enter__(self) -> Workspace:
@@ -59,6 +62,7 @@ class Workspace:
         The name "scratch" is for what is used up within one stage: whoever asks for it may overwrite the others'.
         """
         shape, dtype = tuple(shape), np.dtype(dtype)
+        name = name if name == "scratch" else self._prefix + name
         found = self._buffers.get(name)
         if found is not None and found.shape == shape and found.dtype == dtype:
             return found
@@ -67,6 +71,15 @@ class Workspace:
         self._buffers.pop(name, None)  # free the old one before the new one is there
         self._buffers[name] = found = np.empty(shape, dtype)
         return found
+
+    @contextmanager
+    def named(self, prefix: str) -> Iterator[None]:
+        """Within this, buffers (but "scratch") are others than those of the same names outside."""
+        before, self._prefix = self._prefix, self._prefix + prefix
+        try:
+            yield
+        finally:
+            self._prefix = before
 
     def release(self, *names: str) -> None:
         """Forget buffers (all without names)."""

@@ -108,10 +108,17 @@ def metric(make: Callable) -> None:
     """
     for ndim in (2, 3):
         for channels in (1, 2):
-            fixed, moving = (make().describe(i) for i in scene(ndim, channels))
+            images = scene(ndim, channels)
+            fixed, moving = (make().describe(i) for i in images)
             warped, ones, _ = sample(moving, Mapping(np.eye(ndim + 1)), fixed.grid, 3)
             weight = np.clip(np.random.default_rng(1).uniform(-0.3, 1.3, ones.shape), 0, 1)
-            part = make()
+
+            def new(image=images[0]):  # described before prepared, as in the engine
+                part = make()
+                part.describe(image)
+                return part
+
+            part = new()
             part.prepare(fixed.data, moving.data, fixed.grid)
             for w in (ones, weight):
                 _metric_call(part, warped, w)
@@ -119,10 +126,10 @@ def metric(make: Callable) -> None:
             if hasattr(part, "curvature"):
                 _metric_curvature(part, warped, weight)
             if part.symmetric:
-                _metric_symmetry(make, fixed, warped, weight)
-            _metric_flat(make, fixed, warped, weight)
-            _metric_optimum(make, fixed, weight)
-            _metric_precision(make, fixed, moving, warped, weight)
+                _metric_symmetry(new, fixed, warped, weight)
+            _metric_flat(new, fixed, warped, weight)
+            _metric_optimum(new, fixed, weight)
+            _metric_precision(new, fixed, moving, warped, weight)
 
 
 def transform(make: Callable[[Grid], object]) -> None:

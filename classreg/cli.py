@@ -12,6 +12,7 @@ Must not be imported by any other module.
 
 from __future__ import annotations
 
+import json
 import logging
 import signal
 from collections.abc import Callable, Iterator, Mapping
@@ -83,7 +84,8 @@ def options(version: Annotated[bool, typer.Option("--version", callback=_version
 @app.command()
 def register(
     fixed: Fixed, moving: Moving, output: Output, model: Model = "bspline",
-    metric: Annotated[str, typer.Option(help="What is minimised: ssd, ncc, lncc, mi or auto.")] = "auto",
+    metric: Annotated[str, typer.Option(help="What is minimised: auto, a name as ncc, or a name with options in JSON: "
+                                             "'{\"name\": \"mi\", \"bins\": 24}'.")] = "auto",
     fixed_mask: Annotated[Path | None, typer.Option(help="Where the fixed image counts.")] = None,
     moving_mask: Annotated[Path | None, typer.Option(help="Where the moving image counts.")] = None,
     init: Annotated[str, typer.Option(help="How to begin: a name, or a transform file.")] = "auto",
@@ -95,7 +97,7 @@ def register(
     quiet: Quiet = False,
 ) -> None:
     """Register MOVING to FIXED and save transform, warped image and report to the output folder."""
-    factors = _factors(levels)
+    factors, metric = _factors(levels), _metric(metric)
     _check_folder(output)
     console = _console(quiet)
     import classreg
@@ -284,6 +286,17 @@ def _factors(levels: str | None) -> list[float] | None:
         return [float(part) for part in levels.split(",")]
     except ValueError:
         raise typer.BadParameter(f"{levels!r} is no list of factors; write 4,2,1", param_hint="--levels") from None
+
+
+def _metric(text: str) -> str | dict:
+    """'mi' -> 'mi'; '{"name": "mi"}' -> {"name": "mi"}."""
+    if not text.lstrip().startswith("{"):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is no JSON ({error}); write '{{\"name\": \"mi\", \"bins\": 24}}'",
+                                 param_hint="--metric") from None
 
 
 def _check_folder(folder: Path) -> None:

@@ -72,8 +72,8 @@ def _weight(mask, image: Image, name: str) -> np.ndarray:
     return mask.data[0].reshape(image.grid.shape)
 
 
-def metric_of(metric) -> dict[str, Any]:
-    """A metric's name and options, checked."""
+def metric_of(metric, channels: int | None = None) -> dict[str, Any]:
+    """A metric's name and options, checked, for images of so many channels."""
     spec = {"name": metric} if isinstance(metric, str) else metric
     allowed = (*METRICS, "auto")
     if not isinstance(spec, dict) or not isinstance(spec.get("name"), str):
@@ -82,11 +82,16 @@ def metric_of(metric) -> dict[str, Any]:
     if spec["name"] not in allowed:
         raise unknown("metric", spec["name"], allowed)
     if spec["name"] != "auto":
-        models.build(spec, METRICS, "metric")
+        _check_channels(models.build(spec, METRICS, "metric"), channels)
     elif options := [key for key in spec if key != "name"]:
         raise OptionError(f"metric 'auto' has no options, got {', '.join(map(repr, options))}; name the metric that "
                           f"they belong to: {', '.join(METRICS)}")
-    return dict(spec)
+    return models.spelt_out(spec)
+
+
+def _check_channels(metric, channels: int | None) -> None:
+    if channels is not None and hasattr(metric, "check_channels"):
+        metric.check_channels(channels)
 
 
 def begin_of(init, fixed: Image, moving: Image) -> FittedTransform | None:
@@ -132,7 +137,7 @@ def transform_of(given, grid: Grid, to_grid: Grid, name: str) -> FittedTransform
     return found
 
 
-def check_plan(plan: Plan, grid: Grid, begin: FittedTransform | None = None) -> None:
+def check_plan(plan: Plan, grid: Grid, begin: FittedTransform | None = None, channels: int | None = None) -> None:
     """Refuse a plan that could not be run to its end.
 
     Parameters
@@ -142,6 +147,8 @@ def check_plan(plan: Plan, grid: Grid, begin: FittedTransform | None = None) -> 
         The fixed grid.
     begin : FittedTransform, optional
         Where the first stage begins, if that is given.
+    channels : int, optional
+        Of the images.
 
     Raises
     ------
@@ -166,14 +173,14 @@ def check_plan(plan: Plan, grid: Grid, begin: FittedTransform | None = None) -> 
     for stage in plan.stages:
         if not isinstance(stage, Stage):
             raise OptionError(f"a plan's stages are Stage objects, got {stage!r}; Plan.from_dict makes them")
-        kind = _check_stage(stage, grid)
+        kind = _check_stage(stage, grid, channels)
         if not linear and kind == "linear":
             raise OptionError(f"stage {stage.name!r} cannot begin from a transform that is not linear; the deformable "
                               f"models can: {', '.join(models.DEFORMABLE)}")
         linear = linear and kind == "linear"
 
 
-def _check_stage(stage: Stage, grid: Grid) -> str:
+def _check_stage(stage: Stage, grid: Grid, channels: int | None) -> str:
     """The name of the stage's transform, once all of the stage is found in order."""
     where = f"stage {stage.name!r}"
     parts = [stage.transform, stage.metric, stage.optimiser, *_listed(stage.regularisers, where, "regularisers")]
@@ -196,6 +203,7 @@ def _check_stage(stage: Stage, grid: Grid) -> str:
             raise OptionError(f"{where}: the weight of {part['name']} must be a number of at least 0, got {weight!r}")
     transform, metric, regularisers, optimiser = models.build_stage(stage, grid, np.eye(grid.ndim + 1))
     check_needs(optimiser, transform, metric, regularisers)
+    _check_channels(metric, channels)
     return stage.transform["name"]
 
 

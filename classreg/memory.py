@@ -43,13 +43,13 @@ KERNELS, INTERPRETER = 60_000_000, 130_000_000
 SAMPLED, PER_SAMPLED = 1 << 20, 16
 
 #: values per sample of a level, beside the images: what each metric uses up within a call, and keeps per channel
-METRIC = {"ssd": (0, 0), "ncc": (0, 0), "mi": (0, 0), "lncc": (3, 1)}
+METRIC = {"ssd": (0, 0), "sad": (0, 0), "ncc": (0, 0), "mi": (0, 0), "nmi": (0, 0), "cr": (0, 0), "lncc": (3, 1)}
 
 #: values per sample of Gauss-Newton for linear models: curvature, directions to deflate with, and the stack of both
-CURVATURE = {"ssd": 2, "ncc": 6}
+CURVATURE = {"ssd": 2, "sad": 1, "ncc": 6, "cr": 6}
 
 #: the same per channel of greedy steps, where the metric does not keep it anyway
-DIAGONAL = {"ssd": 1, "ncc": 3, "mi": 1, "lncc": 0}
+DIAGONAL = {"ssd": 1, "sad": 1, "ncc": 3, "mi": 1, "nmi": 1, "cr": 3, "lncc": 0}
 
 #: values per sample of optimisers that hold a weight during their line search
 HELD = {"gauss_newton": 1, "lbfgs": 1}
@@ -264,13 +264,13 @@ def _level(stage: Stage, level: Level, fixed: Image, moving: Image) -> float:
     optimiser, transform = stage.optimiser["name"], stage.transform["name"]
     # warped image and adjoint per channel, and the weight; the moving mask is warped too
     maps = 2 * channels + 1 + (0 if moving.weight is None else 2) + HELD.get(optimiser, 0)
-    used, kept = METRIC.get(stage.metric["name"], max(METRIC.values()))
+    used, kept, diagonal, curvature = _metric(stage.metric, channels)
     if optimiser == "greedy":  # the force is smoothed into what the metric has used up
         used = max(used, grid.ndim)
-        maps += 1 + channels * DIAGONAL.get(stage.metric["name"], 1)
-    maps += used + channels * kept
+        maps += 1 + diagonal
+    maps += used + kept
     if optimiser == "gauss_newton":
-        maps += channels**2 * CURVATURE.get(stage.metric["name"], max(CURVATURE.values()))
+        maps += curvature
     fields, theta = FIELDS.get(transform, max(FIELDS.values())) * grid.ndim * grid.size, 0.0
     if transform == "bspline":
         passes, theta = _passes(stage, grid, resolution)
@@ -284,6 +284,23 @@ def _level(stage: Stage, level: Level, fixed: Image, moving: Image) -> float:
     sets += 2 * stage.optimiser.get("memory", 6) if optimiser == "lbfgs" else 0
     sets += ENERGY * energies + ENERGIES * (energies > 0)
     return VALUE * (copies + maps * grid.size + fields + sets * theta)
+
+
+def _metric(spec: dict, channels: int) -> tuple[float, float, float, float]:
+    """Values per sample of a metric: used up, kept, of greedy steps, of Gauss-Newton; see the tables above."""
+    name = spec["name"]
+    if name != "composite":
+        used, kept = METRIC.get(name, max(METRIC.values()))
+        return (used, channels * kept, channels * DIAGONAL.get(name, 1),
+                channels**2 * CURVATURE.get(name, max(CURVATURE.values())))
+    parts = []
+    for part in models.spelt_out(spec)["parts"]:
+        own = part.get("channels") or range(channels)
+        used, kept, diagonal, curvature = _metric(part["metric"], len(own))
+        apart = list(own) != list(range(own[0], own[0] + len(own)))  # copies of fixed and warped channels
+        parts.append((used, kept + len(own) * (1 + 2 * apart), diagonal, curvature * channels / len(own)))
+    used, kept, diagonal, curvature = zip(*parts)
+    return max(used), sum(kept), sum(diagonal) + channels, sum(curvature) + channels
 
 
 def _result(stage: Stage, fixed: Image) -> float:

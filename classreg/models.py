@@ -13,7 +13,7 @@ import numpy as np
 
 from .errors import OptionError, unknown
 from .grid import Grid
-from .metrics import METRICS
+from .metrics import METRICS, composite
 from .optimisers import OPTIMISERS
 from .planning import Plan, Stage
 from .regularisers import REGULARISERS
@@ -55,7 +55,8 @@ DEFORMABLE = {
 MODELS = (*LINEAR, *DEFORMABLE)
 
 #: what a metric can be minimised with for linear models, and its tolerance
-LINEAR_OPTIMISER = {"ssd": "gauss_newton", "ncc": "gauss_newton", "lncc": "lbfgs", "mi": "lbfgs"}
+LINEAR_OPTIMISER = {"ssd": "gauss_newton", "sad": "gauss_newton", "ncc": "gauss_newton", "lncc": "lbfgs", "mi": "lbfgs",
+                    "nmi": "lbfgs", "cr": "lbfgs", "composite": "lbfgs"}
 
 #: samples at which linear stages stop refining: a dozen parameters are known to hundredths of a voxel long before
 ENOUGH = 1 << 22
@@ -89,8 +90,33 @@ def deformable_stage(model: str, grid: Grid, metric: dict, factors: Sequence[flo
     transform = {k: v * h if k == "spacing" else v for k, v in d["transform"].items()}
     regularisers = tuple({k: v * h**2 if (r["name"], k) == ("bending", "weight") else v for k, v in r.items()}
                          for r in d["regularisers"])
-    metric = {**d.get("metrics", {}).get(metric["name"], {}), **metric}
+    metric = _with_options(metric, d.get("metrics", {}))
     return Stage(model, transform, metric, dict(d["optimiser"]), levels, regularisers)
+
+
+def _with_options(metric: dict, defaults: dict) -> dict:
+    """A metric with a model's options where it has none of its own; of a composite, each part."""
+    if "parts" in metric:
+        parts = [{**part, "metric": _with_options(part["metric"], defaults)} for part in metric["parts"]]
+        return {**metric, "parts": parts}
+    return {**defaults.get(metric["name"], {}), **metric}
+
+
+def spelt_out(metric: str | dict) -> dict:
+    """A metric's spec as plain data; of a composite that can be built, with all that its parts leave unsaid.
+
+    Examples
+    --------
+    >>> spelt_out({"name": "composite", "parts": [{"metric": "mi", "channels": (0,)}]})
+    {'name': 'composite', 'parts': [{'metric': {'name': 'mi'}, 'channels': [0], 'weight': 1.0}]}
+    """
+    spec = {"name": metric} if isinstance(metric, str) else dict(metric)
+    if spec["name"] == "composite":
+        parts = spec.get("parts") or [{"metric": name} for name in composite.DEFAULT]
+        spec["parts"] = [{"metric": spelt_out(part["metric"]),
+                          **({} if part.get("channels") is None else {"channels": [int(c) for c in part["channels"]]}),
+                          "weight": float(part.get("weight", 1.0))} for part in parts]
+    return spec
 
 
 def _iterations(default, count, given):
@@ -137,7 +163,20 @@ def build(spec: dict, table: dict, kind: str, **extra):
             raise OptionError(f"option {key} of {kind} {name!r} is of type {found[key].annotation}, got {value!r}")
     if missing := [p for p in allowed if p not in options and found[p].default is found[p].empty]:
         raise OptionError(f"{kind} {name!r} needs a value for {', '.join(missing)}")
+    if name == "composite" and isinstance(options.get("parts"), (list, tuple)):
+        options["parts"] = [_part(part, k, table, kind) for k, part in enumerate(options["parts"])]
     return table[name](**options, **extra)
+
+
+def _part(part, k: int, table: dict, kind: str):
+    """A part of a composite with an object in place of its spec; what is no part is left to the composite to refuse."""
+    if not isinstance(part, dict) or "metric" not in part:
+        return part
+    spec = part["metric"]
+    try:
+        return {**part, "metric": build({"name": spec} if isinstance(spec, str) else spec, table, kind)}
+    except OptionError as error:
+        raise OptionError(f"composite, part {k}: {error}") from error
 
 
 def build_stage(stage: Stage, grid: Grid, matrix):
@@ -159,4 +198,4 @@ def _doublings(stage: Stage, grid: Grid) -> int:
 
 
 __all__ = ["MODELS", "LINEAR", "DEFORMABLE", "Plan", "build", "build_stage", "check_model", "deformable_stage",
-           "linear_stage", "real", "whole"]
+           "linear_stage", "real", "spelt_out", "whole"]

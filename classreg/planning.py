@@ -96,5 +96,13 @@ class Plan:
 
 
 def _show(spec: dict[str, Any]) -> str:
+    if spec["name"] == "composite":
+        return " + ".join(map(_show_part, spec.get("parts", ()))) or "composite()"
     options = ", ".join(f"{k}={v}" for k, v in spec.items() if k != "name")
     return f"{spec['name']}({options})"
+
+
+def _show_part(part: dict[str, Any]) -> str:
+    weight = f"{part['weight']:g} " if part.get("weight", 1) != 1 else ""
+    where = "" if part.get("channels") is None else f" of channels {', '.join(map(str, part['channels']))}"
+    return f"{weight}{_show(part['metric'])}{where}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io as text_io
+import json
 import re
 import signal
 import subprocess
@@ -128,6 +129,14 @@ def test_register_defaults_leave_the_choice_to_the_library(engine, tmp_path):
     assert options == {"model": "bspline", "metric": "auto", "fixed_mask": None, "moving_mask": None,
                        "init": "auto", "threads": None, "time_limit": None, "memory_limit": None,
                        "levels": None}
+
+
+def test_a_metric_may_be_json(engine, tmp_path):
+    metric = {"name": "composite", "parts": [{"metric": {"name": "mi", "bins": 24}, "channels": [0], "weight": 2.0}]}
+    assert run("register", "f.nii", "m.nii", "-o", tmp_path / "out", "--metric", json.dumps(metric)).exit_code == 0
+    assert engine.calls[0][2]["metric"] == metric
+    wrong = run("register", "f.nii", "m.nii", "-o", tmp_path / "out", "--metric", "{name: mi}")
+    assert wrong.exit_code == 2 and "is no JSON" in plain(wrong.output)
 
 
 def test_init_may_be_a_file(engine, tmp_path):

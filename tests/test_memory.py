@@ -19,7 +19,8 @@ from classreg.models import DEFORMABLE, MODELS
 from classreg.schedule import Level
 
 PAIR = head_phantom(3.0)
-CASES = [*((model, metric) for model in DEFORMABLE for metric in ("lncc", "mi")), ("affine", "lncc"), ("affine", "ncc")]
+CASES = [*((model, metric) for model in DEFORMABLE for metric in ("lncc", "mi")), ("affine", "lncc"), ("affine", "ncc"),
+         ("affine", "sad"), ("dense", "cr"), ("greedy", "nmi"), ("greedy", "composite")]
 
 
 def never(record):
@@ -74,6 +75,17 @@ def test_prediction_counts_masks_and_channels(kernels):
     coloured = [Image(np.stack([i.array, i.array**2, np.sqrt(i.array)]), i.grid) for i in (PAIR.fixed, PAIR.moving)]
     for fixed, moving in (masked, coloured):
         plan = shortened(classreg.plan(fixed, moving, model="greedy", metric="lncc"), 2)
+        plan = replace(plan, search="none")
+        found = predict(plan, fixed, moving, base=0)
+        assert found.bytes == pytest.approx(peak_of(plan, fixed, moving), rel=0.15), found.phase
+
+
+def test_prediction_counts_the_parts_of_a_composite(kernels):
+    fixed, moving = (Image(np.stack([i.array, i.array**2, np.sqrt(i.array)]), i.grid)
+                     for i in (PAIR.fixed, PAIR.moving))
+    metric = {"name": "composite", "parts": [{"metric": "lncc", "channels": [0, 2]}, {"metric": "cr", "channels": [1]}]}
+    for model in ("greedy", "dense"):
+        plan = shortened(classreg.plan(fixed, moving, model=model, metric=metric), 2)
         plan = replace(plan, search="none")
         found = predict(plan, fixed, moving, base=0)
         assert found.bytes == pytest.approx(peak_of(plan, fixed, moving), rel=0.15), found.phase

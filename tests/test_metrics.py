@@ -12,10 +12,19 @@ from classreg.grid import Grid
 from classreg.image import Image
 from classreg.kernels import reference
 from classreg.mapping import Mapping
-from classreg.metrics import LNCC, METRICS, NCC, SSD, MutualInformation
+from classreg.metrics import (
+    LNCC,
+    METRICS,
+    NCC,
+    SAD,
+    SSD,
+    CorrelationRatio,
+    MutualInformation,
+    NormalisedMutualInformation,
+)
 from classreg.objective import Objective
 from classreg.pyramid import normalised
-from classreg.sampling import sample
+from classreg.sampling import Points, sample
 from classreg.transforms import Linear
 
 EVERY = pytest.mark.parametrize("name", METRICS)
@@ -43,6 +52,31 @@ def large_arrays(ndim, dtype, channels=1):
 @EVERY
 def test_contract(name):
     check.metric(METRICS[name])
+
+
+@pytest.mark.parametrize("make", [
+    lambda: MutualInformation(window="box"), lambda: NormalisedMutualInformation(window="box"),
+    lambda: SAD(delta=0.02), lambda: SAD(delta=1.0), lambda: CorrelationRatio(bins=8),
+], ids=["mi box", "nmi box", "sad 0.02", "sad 1", "cr 8"])
+def test_contract_of_other_options(make):
+    check.metric(make)
+
+
+@EVERY
+@DIMENSIONS
+def test_points_on_the_grid_are_the_grid(name, ndim):
+    metric = METRICS[name]()
+    if metric.dense:
+        pytest.skip("needs neighbours")
+    fixed, moving = check.scene(ndim, 2)
+    model = Linear(fixed.grid, "affine")
+    theta = model.retract(model.identity(), np.full(len(model.tangent(model.identity())), 0.137))
+    points = Points(fixed.grid.points().reshape(-1, ndim))
+    on_grid, at_points = (Objective(fixed, moving, model, METRICS[name](), at=at, order=3)(theta)
+                          for at in (fixed.grid, points))
+    assert at_points.value == pytest.approx(on_grid.value, rel=1e-9)
+    scale = np.abs(on_grid.gradient).max()
+    assert np.abs(at_points.gradient - on_grid.gradient).max() < 1e-9 * scale
 
 
 @pytest.mark.parametrize("wrong, message", [
@@ -129,7 +163,8 @@ def test_doubled_weight_changes_nothing(name):
     assert metric(warped, weight)[0] == pytest.approx(metric(warped, 2 * weight)[0], rel=1e-12)
 
 
-@pytest.mark.parametrize("make", [lambda: LNCC(flat=1e-12), MutualInformation])
+@pytest.mark.parametrize("make", [lambda: LNCC(flat=1e-12), MutualInformation, NormalisedMutualInformation,
+                                  CorrelationRatio])
 def test_blind_to_the_sign_of_contrast(make):
     """LNCC above its noise floor, `flat`, which ties the sign of a window without structure."""
     fixed, warped, weight, grid = large_arrays(3, np.float64)
@@ -167,6 +202,54 @@ def test_mutual_information_of_a_known_table():
     independent = prepared(MutualInformation(), a, b, grid)(b.copy(), weight)[0]
     assert equal == pytest.approx(-np.log(2), abs=1e-3)
     assert independent == pytest.approx(0, abs=1e-3)
+
+
+@pytest.mark.parametrize("window", ["hat", "box"])
+def test_normalised_mutual_information_of_a_known_table(window):
+    """As above: equal coins have H_F = log 2, and H_M = H_FM = log 2 + the entropy of the window (1/6, 4/6, 1/6)."""
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(0, 2, (2, 1, 1, 200, 200)).astype(float)
+    grid = Grid((1, 200, 200), np.eye(4)[[2, 1, 0, 3]])
+    weight = np.ones((1, 200, 200))
+    equal, independent = (prepared(NormalisedMutualInformation(window=window), a, m, grid)(m.copy(), weight)[0]
+                          for m in (a, b))
+    spread = -sum(p * np.log(p) for p in (1 / 6, 4 / 6, 1 / 6))
+    assert equal == pytest.approx(-np.log(2) / (np.log(2) + spread), abs=1e-3)
+    assert independent == pytest.approx(0, abs=1e-3)
+
+
+def test_sad_by_its_definition():
+    fixed, warped, weight, grid = large_arrays(3, np.float64)
+    w, r = weight / weight.sum(), warped[0] - fixed[0]
+    for delta in (0.05, 0.3):
+        found = prepared(SAD(delta), fixed, warped, grid)(warped, weight)[0]
+        assert found == pytest.approx(np.sum(w * (np.sqrt(r**2 + delta**2) - delta)), rel=1e-10)
+    tiny = prepared(SAD(1e-6), fixed, warped, grid)(warped, weight)[0]
+    assert tiny == pytest.approx(np.sum(w * np.abs(r)), abs=2e-6)
+
+
+def test_correlation_ratio_by_its_definition():
+    """Within-bin variances over the whole variance, bin by bin."""
+    fixed, warped, weight, grid = large_arrays(3, np.float64)
+    f, m, w, bins = fixed[0].ravel(), warped[0].ravel(), weight.ravel(), 12
+    found = prepared(CorrelationRatio(bins), fixed, warped, grid)(warped, weight)[0]
+    xi = (f - f.min()) / (f.max() - f.min()) * (bins - 1)
+    within = 0.0
+    for a in range(bins):
+        h = w * np.clip(1 - np.abs(xi - a), 0, None)
+        within += np.sum(h * (m - np.sum(h * m) / h.sum()) ** 2)
+    expected = within / np.sum(w * (m - np.sum(w * m) / w.sum()) ** 2)
+    assert 0.05 < expected < 0.95
+    assert found == pytest.approx(expected, rel=1e-9)
+
+
+def test_correlation_ratio_runs_from_fixed_to_moving():
+    """A square is a function of the fixed image; the fixed image is none of its square."""
+    fixed, _, weight, grid = large_arrays(3, np.float64)
+    square = (fixed - fixed.mean()) ** 2
+    there = prepared(CorrelationRatio(), fixed, square, grid)(square, weight)[0]
+    back = prepared(CorrelationRatio(), square, fixed, grid)(fixed, weight)[0]
+    assert there < 0.02 and back > 0.5
 
 
 # -- curvature -----------------------------------------------------------------------------------------------
@@ -211,9 +294,10 @@ def test_ssd_curvature_is_the_exact_hessian_in_the_warped_values(ndim, channels,
 @DIMENSIONS
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("masked", [False, True])
-def test_ncc_curvature_is_that_of_the_distance_of_unit_vectors(ndim, channels, masked):
+@pytest.mark.parametrize("make, scale", [(NCC, 1), (CorrelationRatio, 2)])
+def test_ncc_and_cr_curvature_is_that_of_the_distance_of_unit_vectors(make, scale, ndim, channels, masked):
     """J^T J for the images m / |m| of weighted mean zero, by brute force, channel by channel."""
-    j, h, warped, weight = gauss_newton(NCC(), ndim, channels, masked)
+    j, h, warped, weight = gauss_newton(make(), ndim, channels, masked)
     unit = []
     for c, m in enumerate(warped):
         def centred(a):
@@ -222,11 +306,42 @@ def test_ncc_curvature_is_that_of_the_distance_of_unit_vectors(ndim, channels, m
         norm = np.sqrt(np.sum(weight * m * m))
         along = np.sum(weight * m * d, axis=(1, 2, 3)) / norm**2
         unit.append((d - along[:, None, None, None] * m) / norm)
-    expected = sum(np.einsum("pzyx,zyx,qzyx->pq", u, weight, u) for u in unit) / channels
+    expected = scale * sum(np.einsum("pzyx,zyx,qzyx->pq", u, weight, u) for u in unit) / channels
     assert np.linalg.eigvalsh(h).min() > -1e-9 * np.linalg.eigvalsh(h).max(), "must be positive semi-definite"
     assert np.abs(h - expected).max() < 1e-5 * np.abs(expected).max()
+
+
+def test_sad_curvature_is_a_parabola_that_touches_the_value_and_lies_above_it():
+    fixed, warped, weight, grid = large_arrays(3, np.float64, channels=2)
+    metric = prepared(SAD(), fixed, warped, grid)
+    value, adjoint = metric(warped, weight)
+    adjoint, h = adjoint.copy(), metric.curvature(warped, weight)[0].copy()
+    step = np.random.default_rng(0).standard_normal(warped.shape)
+    for length in (1e-3, 0.1, 1.0, -1.0):
+        bound = value + np.sum(adjoint * length * step) + 0.5 * np.sum(h * (length * step) ** 2)
+        assert metric(warped + length * step, weight)[0] < bound
+
+
+def test_nmi_curvature_is_the_share_of_mi_in_it():
+    fixed, warped, weight, grid = large_arrays(3, np.float64)
+    found = []
+    for make in (MutualInformation, NormalisedMutualInformation):
+        metric = prepared(make(), fixed, warped, grid)
+        value = metric(warped, weight)[0]
+        found.append((value, metric.curvature(warped, weight)[0].copy()))
+    (mi, h), (nmi, scaled) = found
+    joint = mi / nmi  # mi = H_F + H_M - H_FM and nmi = mi / H_FM
+    assert h.max() > 0
+    assert np.abs(scaled - h * (1 - nmi) / joint).max() < 1e-12 * h.max()
 
 
 def test_options_outside_their_range():
     with pytest.raises(OptionError, match="at least 4 bins.* got 2"):
         MutualInformation(bins=2)
+    with pytest.raises(OptionError, match="^cr: bins .* got 300"):
+        CorrelationRatio(bins=300)
+    with pytest.raises(OptionError, match="window of nmi 'boks'; did you mean 'box'"):
+        NormalisedMutualInformation(window="boks")
+    for delta in (0, -1.0, np.nan, "x"):
+        with pytest.raises(OptionError, match="^sad: delta must be"):
+            SAD(delta)

@@ -79,6 +79,18 @@ def test_numpy_integers_reach_the_engine():
     *(({"metric": {"name": "lncc", "radius": r}}, "radius") for r in ("x", NAN, -1, 0, None, np.inf)),
     *(({"metric": {"name": "lncc", "flat": f}}, "flat") for f in ("x", NAN, -1, 0)),
     *(({"metric": {"name": "mi", "bins": b}}, "bins") for b in ("a", 100000, 2, 32.5, NAN)),
+    ({"metric": {"name": "mi", "window": "hut"}}, "did you mean 'hat'"),
+    *(({"metric": {"name": "sad", "delta": v}}, "delta") for v in ("x", NAN, -1, 0, np.inf)),
+    *(({"metric": {"name": "composite", "parts": parts}}, f"composite.*{message}") for parts, message in (
+        ([], "at least one part"), ("lncc", "must be a list"), ([5], "part 0: a part is a dictionary"),
+        ([{"weight": 1}], "part 0: a part is a dictionary with a metric"),
+        ([{"metric": "mi"}, {"metric": "lnc"}], "part 1: .*did you mean 'lncc'"), ([{"metric": "auto"}], "'auto'"),
+        ([{"metric": {"name": "mi", "bins": 2}}], "part 0: mi: bins"),
+        ([{"metric": "mi", "wait": 2}], "did you mean 'weight'"),
+        *(([{"metric": "mi", "weight": w}], "weight must be") for w in (0, -1, NAN, "x", True)),
+        *(([{"metric": "mi", "channels": c}], "channels must be") for c in ([], 0, [0, 0], [-1], [0.5], [True], "0")),
+        ([{"metric": "mi", "channels": [1]}], r"channels \[1\] of an image with 1"),
+    )),
 ], ids=str)
 def test_options_outside_their_range_are_refused(options, message):
     refused(OptionError, message, **options)

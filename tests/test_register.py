@@ -11,6 +11,7 @@ from scipy.ndimage import gaussian_filter
 import classreg
 from classreg.datasets import head_phantom
 from classreg.evaluate import folding
+from classreg.metrics import METRICS
 
 LINEAR = ("translation", "rigid", "similarity", "affine")
 DEFORMABLE = ("bspline", "dense", "svf", "greedy")
@@ -42,7 +43,7 @@ def test_linear_models_recover_a_known_transform(model, ndim):
 
 
 @pytest.mark.parametrize("ndim", [2, 3])
-@pytest.mark.parametrize("metric", ["ssd", "ncc", "lncc", "mi"])
+@pytest.mark.parametrize("metric", METRICS)
 def test_every_metric_recovers_an_affine_transform(metric, ndim):
     pair = pair_of(ndim, linear="affine", deformation=0)
     assert error(classreg.register(pair.fixed, pair.moving, model="affine", metric=metric), pair) < 0.1

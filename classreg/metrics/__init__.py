@@ -1,6 +1,6 @@
 """Metrics: warped image -> number, always minimised. One protocol:
 
-    describe(image)                   what is warped instead of the image (default: the image)
+    describe(image)                   what is warped instead of the image (default: the image); before `prepare`
     prepare(fixed, moving, grid)      sees the data of a level, once; nothing of phi
     __call__(warped, weight)          (value, adjoint), adjoint = d value / d warped, (channels, z, y, x)
     zero                              the value up to which images count as identical
@@ -10,6 +10,7 @@ Arrays are (channels, z, y, x), weights (z, y, x). A metric knows nothing of pos
 in `METRICS`.
 """
 
+from .composite import Composite
 from .information import MutualInformation, NormalisedMutualInformation
 from .lncc import LNCC
 from .ncc import NCC
@@ -18,4 +19,4 @@ from .sad import SAD
 from .ssd import SSD
 
 METRICS = {"ssd": SSD, "sad": SAD, "ncc": NCC, "lncc": LNCC, "mi": MutualInformation,
-           "nmi": NormalisedMutualInformation, "cr": CorrelationRatio}
+           "nmi": NormalisedMutualInformation, "cr": CorrelationRatio, "composite": Composite}

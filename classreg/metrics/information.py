@@ -74,7 +74,7 @@ class MutualInformation(Metric):
             n = max(table.sum(), 1e-12)
             p = table / n
             found, score, factor = self.score(p)
-            self._tables.append((p, n / factor))
+            self._tables.append((p, n, factor))
             value -= found / len(warped)
             ws.run(histogram.joint_adjoint, len(f), f, m, weight, origin, scale, rows, score / (-n * len(warped)), out)
         return value, adjoint
@@ -92,14 +92,14 @@ class MutualInformation(Metric):
         -log P(f|m). Where f = g(m) + noise it is g'^2 / variance, the curvature of least squares. (C, z, y, x).
         """
         out = workspace().buffer("mi curvature", warped.shape, warped.dtype)
-        for m, h, limits, (p, n) in zip(warped, out, self.ranges, self._tables):
+        for m, h, limits, (p, n, factor) in zip(warped, out, self.ranges, self._tables):
             origin, scale = bins_of(limits[1], self.bins)
             seen = p.sum(0)
             given = p / np.maximum(seen, 1e-12)
             slope = np.gradient(given, axis=1)
             information = (slope**2 / np.maximum(given, 1e-3)).sum(0) * (seen * n > FEWEST)
             workspace().run(histogram.look_up, len(m), m, weight, origin, scale,
-                            information * scale**2 / (n * len(warped)), h)
+                            information * scale**2 * factor / (n * len(warped)), h)
         return out, None
 
 

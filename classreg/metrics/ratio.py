@@ -2,7 +2,7 @@
 
 With linear windows h_a (hats) on the bins of F, n_a = sum w h_a(F), mu_a = sum w h_a(F) M / n_a, n = sum w:
 
-    E = R / V,    R = sum_a sum w h_a(F) (M - mu_a)^2 = sum w M^2 - sum_a n_a mu_a^2,    V = sum w M^2 - (sum w M)^2 / n,
+    E = R / V,   R = sum_a sum w h_a(F) (M - mu_a)^2 = sum w M^2 - sum_a n_a mu_a^2,   V = sum w M^2 - (sum w M)^2 / n,
     dE/dM = 2 w / V [M - sum_a h_a(F) mu_a - E (M - mean M)].
 
 E is 0 where M is a function of F, whatever function that is (but for the width of a bin), and 1 where F says nothing of
@@ -24,7 +24,7 @@ import numpy as np
 from ..backend import workspace
 from ..kernels.cpu import histogram
 from .base import Metric, adjoint_buffer, moments, unit_curvature
-from .information import bins_of, checked_bins, range_of, table_slab, table_size
+from .information import bins_of, checked_bins, range_of, table_size, table_slab
 
 
 class CorrelationRatio(Metric):

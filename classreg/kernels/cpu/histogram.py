@@ -149,6 +149,8 @@ def conditional(z0, z1, slab, fixed, warped, weight, origin, scale, tables):
     """tables[slab, 0, a] += weight * window(F)_a, and tables[slab, 1, a] the same times M; the hat as window."""
     _, Y, X = fixed.shape
     bins = tables.shape[2]
+    size = 2 * bins
+    table = np.zeros(2 * size)  # count and total side by side; two in turn, as above
     line, up = np.empty(X, warped.dtype), np.empty(X, warped.dtype)
     i = np.empty(X, np.int32)
     for z in range(z0, z1):
@@ -157,14 +159,18 @@ def conditional(z0, z1, slab, fixed, warped, weight, origin, scale, tables):
                 line[x] = fixed[z, y, x]
             bins_of(line, origin, scale, bins, i, up)
             for x in range(X):
-                k = i[x]
+                k = 2 * i[x] + size * (x & 1)
                 w = np.float64(weight[z, y, x])
                 above = w * np.float64(up[x])
+                below = w - above
                 m = np.float64(warped[z, y, x])
-                tables[slab, 0, k] += w - above
-                tables[slab, 0, k + 1] += above
-                tables[slab, 1, k] += (w - above) * m
-                tables[slab, 1, k + 1] += above * m
+                table[k] += below
+                table[k + 1] += below * m
+                table[k + 2] += above
+                table[k + 3] += above * m
+    for a in range(bins):
+        tables[slab, 0, a] += table[2 * a] + table[size + 2 * a]
+        tables[slab, 1, a] += table[2 * a + 1] + table[size + 2 * a + 1]
 
 
 @kernel
