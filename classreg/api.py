@@ -49,8 +49,9 @@ def register(fixed, moving, *, model: str = "bspline", metric: str | dict = "aut
         translation, rigid, similarity, affine, bspline, dense, svf or greedy. Deformable models run rigid and affine
         stages first, unless `init` is a transform.
     metric : str or dict
-        A name in `classreg.metrics.METRICS` (ssd, sad, ncc, lncc, mi, nmi, cr, composite, ...), or auto: chosen from
-        the images (see `result.plan.notes`). A dictionary gives options, {"name": "lncc", "radius": 3}.
+        A name in `classreg.metrics.METRICS` (ssd, sad, ncc, lncc, mi, nmi, cr, composite, or your own once it is there:
+        `METRICS["mine"] = Mine`), or auto: chosen from the images (see `result.plan.notes`). A dictionary gives
+        options, {"name": "lncc", "radius": 3}.
     init : str, FittedTransform, Result, array or path
         auto, identity, geometry, mass or moments; or a transform, its file, or a world matrix (d + 1, d + 1), to start
         from.

@@ -137,7 +137,7 @@ def _race(fine, coarse, matrix, u, grid: Grid, metric, control: Control) -> floa
     control.stopped = own.stopped
     theta = model.refine(theta, f.grid)
     strain, _ = Diffusion(2 * STRAIN)(theta, model.grams(theta, f.grid))
-    return float(Objective(f, m, model, metric)(theta).value + strain)
+    return float(Objective(metric.describe(f), metric.describe(m), model, metric)(theta).value + strain)
 
 
 def discrete(fixed: Image, moving: Image, matrix: np.ndarray) -> tuple[np.ndarray, Grid] | None:

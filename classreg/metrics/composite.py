@@ -165,7 +165,7 @@ def _seen(warped: np.ndarray, places: list[int]) -> np.ndarray:
 
 
 def _add(out: np.ndarray, places: list[int], factor: float, part: np.ndarray) -> None:
-    """out[places] += factor * part."""
-    for c, source in zip(places, part):
+    """out[places] += factor * part, which has a channel per place, or one for all of them."""
+    for c, source in zip(places, part if len(part) > 1 else [part[0]] * len(places)):
         flat = out[c].reshape(-1)
         workspace().run(pointwise.add_scaled, flat.size, flat, factor, source.reshape(-1), flat, slab=SLAB)
