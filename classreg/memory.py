@@ -49,7 +49,10 @@ METRIC = {"ssd": (0, 0), "sad": (0, 0), "ncc": (0, 0), "mi": (0, 0), "nmi": (0, 
 CURVATURE = {"ssd": 2, "sad": 1, "ncc": 6, "cr": 6}
 
 #: the same per channel of greedy steps, where the metric does not keep it anyway
-DIAGONAL = {"ssd": 1, "sad": 1, "ncc": 3, "mi": 1, "nmi": 1, "cr": 3, "lncc": 0}
+DIAGONAL = {"ssd": 1, "sad": 1, "ncc": 1, "mi": 1, "nmi": 1, "cr": 1, "lncc": 0}
+
+#: directions to deflate with, per channel, each of all channels
+DIRECTIONS = {"ncc": 2, "cr": 2}
 
 #: values per sample of optimisers that hold a weight during their line search
 HELD = {"gauss_newton": 1, "lbfgs": 1}
@@ -291,16 +294,19 @@ def _metric(spec: dict, channels: int) -> tuple[float, float, float, float]:
     name = spec["name"]
     if name != "composite":
         used, kept = METRIC.get(name, max(METRIC.values()))
-        return (used, channels * kept, channels * DIAGONAL.get(name, 1),
-                channels**2 * CURVATURE.get(name, max(CURVATURE.values())))
-    parts = []
+        diagonal = channels * DIAGONAL.get(name, 1) + channels**2 * DIRECTIONS.get(name, 0)
+        return (used, channels * kept, diagonal, channels**2 * CURVATURE.get(name, max(CURVATURE.values())))
+    parts, widened = [], []
     for part in models.spelt_out(spec)["parts"]:
         own = part.get("channels") or range(channels)
         used, kept, diagonal, curvature = _metric(part["metric"], len(own))
         apart = list(own) != list(range(own[0], own[0] + len(own)))  # copies of fixed and warped channels
+        if directions := DIRECTIONS.get(part["metric"]["name"]):
+            widened.append(directions * len(own) * channels)
         parts.append((used, kept + len(own) * (1 + 2 * apart), diagonal, curvature * channels / len(own)))
     used, kept, diagonal, curvature = zip(*parts)
-    return max(used), sum(kept), sum(diagonal) + channels, sum(curvature) + channels
+    together = sum(widened) * (1 + (len(widened) > 1))  # of all parts, and those in one array
+    return max(used), sum(kept), sum(diagonal) + together + channels, sum(curvature) + channels
 
 
 def _result(stage: Stage, fixed: Image) -> float:

@@ -90,7 +90,7 @@ def deformable_stage(model: str, grid: Grid, metric: dict, factors: Sequence[flo
     transform = {k: v * h if k == "spacing" else v for k, v in d["transform"].items()}
     regularisers = tuple({k: v * h**2 if (r["name"], k) == ("bending", "weight") else v for k, v in r.items()}
                          for r in d["regularisers"])
-    metric = _with_options(metric, d.get("metrics", {}))
+    metric = _with_options(spelt_out(metric), d.get("metrics", {}))
     return Stage(model, transform, metric, dict(d["optimiser"]), levels, regularisers)
 
 

@@ -118,9 +118,12 @@ class Composite(Metric):
             if directions is not None:
                 directions = directions.reshape(-1, len(places), *weight.shape)
                 full = np.zeros((len(directions), *warped.shape), warped.dtype)
-                full[:, places] = warped.dtype.type(np.sqrt(factor)) * directions
+                full[:, places] = directions
+                full *= warped.dtype.type(np.sqrt(factor))
                 deflate.append(full.reshape(-1, *weight.shape))
-        return h, np.concatenate(deflate) if deflate else None
+        if len(deflate) < 2:
+            return h, deflate[0] if deflate else None
+        return h, np.concatenate(deflate)
 
 
 def _checked(part, k: int):
