@@ -17,6 +17,7 @@ from classreg.image import Image
 from classreg.mapping import Mapping
 from classreg.metrics import LNCC, NCC, SSD, CorrelationRatio, MutualInformation
 from classreg.metrics.composite import Composite
+from classreg.models import DEFORMABLE
 from classreg.objective import Objective
 from classreg.planning import Plan
 from classreg.sampling import Points, sample
@@ -173,8 +174,8 @@ def test_registration_by_a_plan_that_went_through_json(model):
     spec = plan.stages[-1].metric
     assert spec["parts"][1] == {"metric": {"name": "mi", "bins": 24}, "channels": [2, 1], "weight": 2.0}
     assert spec["parts"][2] == {"metric": {"name": "cr"}, "weight": 1.0}
-    radius = {"affine": {}, "bspline": {"radius": 2.0}, "greedy": {"radius": 8.0, "flat": 1e-2}}[model]
-    assert spec["parts"][0]["metric"] == {"name": "lncc", **radius}, "a model's options reach the parts"
+    own = DEFORMABLE[model]["metrics"]["lncc"] if model in DEFORMABLE else {}
+    assert spec["parts"][0]["metric"] == {"name": "lncc", **own}, "a model's options reach the parts"
     assert "2 mi(bins=24) of channels 2, 1 + cr()" in str(plan)
     result = classreg.register(fixed, moving, plan=again)
     error = np.linalg.norm(result.transform.map_points(pair.fixed_points) - pair.moving_points, axis=1).mean()
