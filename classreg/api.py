@@ -36,9 +36,9 @@ SEARCH = "start of the deformation: "
 
 def register(fixed, moving, *, model: str = "bspline", metric: str | dict = "auto", init="auto", fixed_mask=None,
              moving_mask=None, levels: Sequence[float] | None = None, iterations: int | Sequence[int] | None = None,
-             spacing=None, channels: str | None = None, rotation: str = "quaternion", plan: Plan | None = None,
-             threads: int | None = None, time_limit: float | None = None, memory_limit: int | str | None = None,
-             callback: Callable[[Record], bool | None] | None = None) -> Result:
+             priors: Sequence[dict] = (), spacing=None, channels: str | None = None, rotation: str = "quaternion",
+             plan: Plan | None = None, threads: int | None = None, time_limit: float | None = None,
+             memory_limit: int | str | None = None, callback: Callable[[Record], bool | None] | None = None) -> Result:
     """Find the transform that takes fixed points to moving points, so that the moving image matches the fixed one.
 
     Parameters
@@ -61,6 +61,9 @@ def register(fixed, moving, *, model: str = "bspline", metric: str | dict = "aut
         Shrink factors, coarse to fine, of the last stage; by default from the grid.
     iterations : int or sequence of int, optional
         At most so many per level of the last stage.
+    priors : sequence of dict, optional
+        What is known beside the images: {"name": "landmarks", "fixed": points or path, "moving": ...}, labels,
+        singular_values or rigidity, with options. Every stage that can takes them.
     spacing : sequence of float, optional
         Of plain arrays and pictures, per array axis, mm.
     channels : {"last"}, optional
@@ -68,7 +71,7 @@ def register(fixed, moving, *, model: str = "bspline", metric: str | dict = "aut
     rotation : {"quaternion", "euler"}
         How rigid and similarity store their rotation.
     plan : Plan, optional
-        Run this instead of what model, metric, init, levels and iterations say.
+        Run this instead of what model, metric, init, levels, iterations and priors say.
     threads : int, optional
         All cores by default; every number gives the same bits.
     time_limit : float, optional
@@ -104,7 +107,7 @@ def register(fixed, moving, *, model: str = "bspline", metric: str | dict = "aut
     fixed, moving = door.load_pair(fixed, moving, fixed_mask, moving_mask, spacing, channels)
     begin, base = door.begin_of(init, fixed, moving), memory.resident()
     if plan is None:
-        metric = _check_choice(fixed, model, metric, levels)
+        metric, priors = _check_choice(fixed, model, metric, levels), door.priors_of(priors)
     else:
         door.check_plan(plan, fixed.grid, begin, fixed.channels)
         init = init if begin is not None else _plan_init(plan)
@@ -122,7 +125,7 @@ def register(fixed, moving, *, model: str = "bspline", metric: str | dict = "aut
         else:
             matrix, note = begin.matrix, GIVEN
         if plan is None:
-            plan = _plan(f, m, matrix, model, metric, init, begin, levels, iterations, rotation, note)
+            plan = _plan(f, m, matrix, model, metric, init, begin, levels, iterations, rotation, note, priors)
         if limit is not None:
             plan = memory.fit(plan, fixed, moving, limit, base, coarser)
         transform, ending, note = _run(plan, f, m, matrix, begin, control)
@@ -138,18 +141,18 @@ def register(fixed, moving, *, model: str = "bspline", metric: str | dict = "aut
 
 
 def plan(fixed, moving, *, model: str = "bspline", metric: str | dict = "auto", init="auto",
-         levels: Sequence[float] | None = None, iterations=None, spacing=None, channels=None,
-         rotation: str = "quaternion", threads: int | None = None) -> Plan:
+         levels: Sequence[float] | None = None, iterations=None, priors: Sequence[dict] = (), spacing=None,
+         channels=None, rotation: str = "quaternion", threads: int | None = None) -> Plan:
     """What `register` would run with these arguments, fully resolved; change it and pass it as `plan=`."""
     door.check_options(threads, rotation=rotation)
     fixed, moving = door.load_pair(fixed, moving, None, None, spacing, channels)
     begin = door.begin_of(init, fixed, moving)
-    metric = _check_choice(fixed, model, metric, levels)
+    metric, priors = _check_choice(fixed, model, metric, levels), door.priors_of(priors)
     _check_pair(fixed, moving, init, begin)
     with Workspace(threads):
         f, m = normalised(fixed), normalised(moving)
         matrix, note = start(f, m, init) if begin is None else (begin.matrix, GIVEN)
-        return _plan(f, m, matrix, model, metric, init, begin, levels, iterations, rotation, note)
+        return _plan(f, m, matrix, model, metric, init, begin, levels, iterations, rotation, note, priors)
 
 
 def apply(transform, moving, reference, *, interpolation: str | None = None, outside: float | None = None,
@@ -206,7 +209,7 @@ def _plan_init(plan: Plan) -> str:
     return plan.init
 
 
-def _plan(fixed, moving, matrix, model, metric, init, begin, levels, iterations, rotation, note) -> Plan:
+def _plan(fixed, moving, matrix, model, metric, init, begin, levels, iterations, rotation, note, priors) -> Plan:
     """Resolve names, metric and levels."""
     notes = [note]
     linear, deformable = metric, metric
@@ -231,6 +234,7 @@ def _plan(fixed, moving, matrix, model, metric, init, begin, levels, iterations,
         stages.append(models.linear_stage(model, grid, own, factors, iterations, rotation))
     else:
         stages.append(models.deformable_stage(model, grid, deformable, factors, iterations))
+    stages = models.with_priors(stages, priors)
     plan = Plan(model, init if begin is None else "transform", tuple(stages), notes=tuple(notes))
     door.check_plan(plan, grid, begin)
     return plan
@@ -244,7 +248,7 @@ def _run(plan: Plan, fixed, moving, matrix, begin, control) -> tuple[FittedTrans
         if control.stopped or control.failed:
             ending = control.stopped or ending
             break
-        transform, metric, regularisers, optimiser = models.build_stage(stage, grid, fitted.matrix)
+        transform, metric, regularisers, priors, optimiser = models.build_stage(stage, grid, fitted.matrix)
         if stage.transform["name"] == "linear":
             theta = transform.parameters(fitted.matrix)
         elif not fitted.linear:
@@ -255,7 +259,7 @@ def _run(plan: Plan, fixed, moving, matrix, begin, control) -> tuple[FittedTrans
                 found, note = deformation(fixed, moving, fitted.matrix, metric, plan.search, control)
             theta = transform.identity() if found is None else transform.fit(*found)
         theta, ending = run(stage.name, fixed, moving, transform, metric, regularisers, optimiser, stage.levels, theta,
-                            control, order=stage.order, tolerance=stage.tolerance)
+                            control, priors=priors, order=stage.order, tolerance=stage.tolerance)
         fitted = FittedTransform(stage.name, transform, theta, grid, moving.grid)
     return (fitted if fitted.model == plan.model else replace(fitted, model=plan.model)), ending, note
 

@@ -88,6 +88,9 @@ def register(
                                              "'{\"name\": \"mi\", \"bins\": 24}'.")] = "auto",
     fixed_mask: Annotated[Path | None, typer.Option(help="Where the fixed image counts.")] = None,
     moving_mask: Annotated[Path | None, typer.Option(help="Where the moving image counts.")] = None,
+    fixed_points: Annotated[Path | None, typer.Option(help="Landmarks of the fixed image, x,y[,z] in mm per row.")]
+    = None,
+    moving_points: Annotated[Path | None, typer.Option(help="Where they belong in the moving image.")] = None,
     init: Annotated[str, typer.Option(help="How to begin: a name, or a transform file.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="Threads; all cores by default.")] = None,
     time_limit: Annotated[float | None, typer.Option(min=0, help="Seconds; then the best so far.")] = None,
@@ -98,6 +101,9 @@ def register(
 ) -> None:
     """Register MOVING to FIXED and save transform, warped image and report to the output folder."""
     factors, metric = _factors(levels), _metric(metric)
+    if (fixed_points is None) != (moving_points is None):
+        raise typer.BadParameter("landmarks come in pairs: give --fixed-points and --moving-points, or neither")
+    landmarks = {"name": "landmarks", "fixed": fixed_points, "moving": moving_points}
     _check_folder(output)
     console = _console(quiet)
     import classreg
@@ -106,7 +112,8 @@ def register(
         result = classreg.register(
             fixed, moving, model=model, metric=metric, fixed_mask=fixed_mask, moving_mask=moving_mask,
             init=Path(init) if Path(init).is_file() else init, threads=threads, time_limit=time_limit,
-            memory_limit=memory_limit, callback=callback, levels=factors)
+            memory_limit=memory_limit, callback=callback, levels=factors,
+            priors=[] if fixed_points is None else [landmarks])
     result.save(output)
     if not quiet:
         typer.echo(result.status)

@@ -22,9 +22,10 @@ from .fitted import FittedTransform
 from .grid import Grid
 from .image import Image, real_numbers
 from .initialise import INITS, SEARCHES
-from .io import load
+from .io import load, load_points
 from .metrics import METRICS
 from .planning import Plan, Stage
+from .priors import PRIORS
 from .result import Result
 from .schedule import Level, default_factors
 from .transforms.linear import ROTATIONS
@@ -92,6 +93,33 @@ def metric_of(metric, channels: int | None = None) -> dict[str, Any]:
 def _check_channels(metric, channels: int | None) -> None:
     if channels is not None and hasattr(metric, "check_channels"):
         metric.check_channels(channels)
+
+
+def priors_of(priors) -> list[dict[str, Any]]:
+    """Priors as plain data, the landmarks read.
+
+    Raises
+    ------
+    OptionError, InputError, FileError
+        If one is no dictionary with a name, unknown, or its points cannot be read.
+    """
+    if not isinstance(priors, (list, tuple)):
+        raise OptionError(f"priors must be a list of dictionaries, such as [{{'name': 'landmarks', 'fixed': points, "
+                          f"'moving': points}}]; got {priors!r}")
+    out = []
+    for spec in priors:
+        spec = {"name": spec} if isinstance(spec, str) else spec
+        if not isinstance(spec, dict) or not isinstance(spec.get("name"), str):
+            raise OptionError(f"a prior is a dictionary with a name ({', '.join(PRIORS)}) and options, got {spec!r}")
+        if spec["name"] not in PRIORS:
+            raise unknown("prior", spec["name"], PRIORS)
+        spec = dict(spec)
+        if spec["name"] == "landmarks":
+            for end in ("fixed", "moving"):
+                if end in spec:
+                    spec[end] = load_points(spec[end], f"{end} landmarks")
+        out.append(spec)
+    return out
 
 
 def begin_of(init, fixed: Image, moving: Image) -> FittedTransform | None:
@@ -197,13 +225,20 @@ def _check_stage(stage: Stage, grid: Grid, channels: int | None) -> str:
         if not models.real(spacing) or spacing <= 0:
             raise OptionError(f"{where}: the spacing of a spline's control points is a number of mm above 0, "
                               f"got {spacing!r}")
-    for part in stage.regularisers:
+    for part in (*stage.regularisers, *_listed(stage.priors, where, "priors")):
+        if not isinstance(part, dict) or not isinstance(part.get("name"), str):
+            raise OptionError(f"{where}: each part is a dictionary with a name and options, got {part!r}")
         weight = part.get("weight", 1)
         if not models.real(weight) or weight < 0:
             raise OptionError(f"{where}: the weight of {part['name']} must be a number of at least 0, got {weight!r}")
-    transform, metric, regularisers, optimiser = models.build_stage(stage, grid, np.eye(grid.ndim + 1))
-    check_needs(optimiser, transform, metric, regularisers)
+    transform, metric, regularisers, priors, optimiser = models.build_stage(stage, grid, np.eye(grid.ndim + 1))
+    check_needs(optimiser, transform, metric, regularisers, priors)
     _check_channels(metric, channels)
+    for part in (*regularisers, *priors):
+        ndim = getattr(part, "ndim", None)
+        if ndim not in (None, grid.ndim):
+            raise OptionError(f"{where}: {type(part).__name__.lower()} is given in {ndim}-D, the fixed image is "
+                              f"{grid.ndim}-D")
     return stage.transform["name"]
 
 

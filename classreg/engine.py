@@ -17,6 +17,7 @@ from .errors import ConvergenceError, OptionError
 from .image import Image
 from .objective import Objective
 from .pyramid import shrink
+from .regularisers import is_energy, smooths
 from .schedule import Level
 from .stopping import flat
 
@@ -67,7 +68,8 @@ class Control:
 
 
 def run(name: str, fixed: Image, moving: Image, transform, metric, regularisers, optimiser, levels: tuple[Level, ...],
-        theta: np.ndarray, control: Control, *, order: int = 1, tolerance: float = 5e-5) -> tuple[np.ndarray, str]:
+        theta: np.ndarray, control: Control, *, priors=(), order: int = 1,
+        tolerance: float = 5e-5) -> tuple[np.ndarray, str]:
     """Minimise over all levels; returns the best theta of the last one and how it ended.
 
     Parameters
@@ -87,14 +89,15 @@ def run(name: str, fixed: Image, moving: Image, transform, metric, regularisers,
         If the value is not finite at the start of a level; names level, iteration and term. Later on, the run stops
         with that sentence as its status and the best theta so far.
     """
-    check_needs(optimiser, transform, metric, regularisers)
+    check_needs(optimiser, transform, metric, regularisers, priors)
     theta, ending = _levels(name, fixed, moving, transform, metric, regularisers, optimiser, levels, theta, control,
-                            order, tolerance)
+                            priors, order, tolerance)
     workspace().release()  # what the last level needed must not lie beside what looks at the whole transform
     return mended(theta, transform, regularisers, everywhere=True), ending
 
 
-def _levels(name, fixed, moving, transform, metric, regularisers, optimiser, levels, theta, control, order, tolerance):
+def _levels(name, fixed, moving, transform, metric, regularisers, optimiser, levels, theta, control, priors, order,
+            tolerance):
     """The loops of `run`, which explains the parameters."""
     ending = "no level to run"
     for number, level in enumerate(levels, 1):
@@ -103,7 +106,7 @@ def _levels(name, fixed, moving, transform, metric, regularisers, optimiser, lev
             resolution = level.resolution(fixed.grid)
             f, m = (metric.describe(shrink(image, resolution)) for image in (fixed, moving))
             best = theta = mended(transform.refine(theta, f.grid), transform, regularisers)
-            objective = Objective(f, m, transform, metric, regularisers, order=order)
+            objective = Objective(f, m, transform, metric, regularisers, priors, order=order)
             state = optimiser.init(objective, theta)
             values = [state.value]
             for iteration in range(level.iterations + 1):
@@ -142,20 +145,27 @@ def mended(theta: np.ndarray, transform, regularisers, everywhere: bool = False)
     return theta
 
 
-def check_needs(optimiser, transform, metric, regularisers) -> None:
+def check_needs(optimiser, transform, metric, regularisers, priors=()) -> None:
     """Raise OptionError if an optimiser is paired with parts that cannot serve it."""
-    kind = type(optimiser).__name__
+    kind, model, carried = type(optimiser).__name__, type(transform).__name__, getattr(transform, "acts_on", None)
     for r in regularisers:
         what = type(r).__name__
-        if callable(r) and not hasattr(transform, getattr(r, "reads", "grams")):
-            raise OptionError(f"{what} is an energy of a deformation; {type(transform).__name__} has none: "
-                              "leave the regulariser out")
-        if callable(r) and getattr(transform, "compositive", False):
-            raise OptionError(f"{what} is an energy of an added displacement; {type(transform).__name__} composes its "
-                              "steps: use gaussian")
-        if not callable(r) and "smooth" not in optimiser.needs:
+        if is_energy(r):
+            if not hasattr(transform, getattr(r, "reads", "grams")):
+                raise OptionError(f"{what} is an energy of a deformation; {model} has none: leave the regulariser out")
+            if hasattr(r, "mend") and not hasattr(transform, "folded"):
+                raise OptionError(f"{what} mends the folds of splines; {model} is none: use jacobian")
+            if r.acts_on not in ("displacement", carried):
+                raise OptionError(f"{what} is an energy of the {r.acts_on}, which {model} has not: "
+                                  "give acts_on='displacement'")
+        elif "smooth" not in optimiser.needs:
             raise OptionError(f"{what} only smooths, which {kind} never does: use diffusion or bending, or the greedy "
                               "optimiser")
+    for p in priors:
+        for what in getattr(p, "needs", ()):
+            if not hasattr(transform, what):
+                raise OptionError(f"{type(p).__name__} needs a transform with {what!r}, which {model} has not: leave "
+                                  "the prior out of this stage")
     if "curvature" in optimiser.needs:
         if not hasattr(metric, "curvature"):
             raise OptionError(f"{kind} needs a metric with a curvature, which {type(metric).__name__} has not; "
@@ -167,7 +177,7 @@ def check_needs(optimiser, transform, metric, regularisers) -> None:
         if not hasattr(transform, "acts_on"):
             raise OptionError(f"{kind} moves dense fields; {type(transform).__name__} is none: use lbfgs")
         for what in ("update", transform.acts_on):
-            if not any(hasattr(r, "smooth") and r.acts_on == what for r in regularisers):
+            if not any(smooths(r) and r.acts_on == what for r in regularisers):
                 raise OptionError(f"{kind} needs a regulariser that smooths the {what}: add gaussian with "
                                   f"acts_on={what!r}")
     elif getattr(transform, "compositive", False):

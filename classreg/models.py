@@ -6,16 +6,20 @@ All lengths that are not in mm are in units of a level's resolution, so one set 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
+from dataclasses import replace
 from numbers import Integral, Real
 
 import numpy as np
 
 from .errors import OptionError, unknown
 from .grid import Grid
+from .image import Image
 from .metrics import METRICS, composite
 from .optimisers import OPTIMISERS
-from .planning import Plan, Stage
+from .planning import IN_MEMORY, Plan, Stage
+from .priors import PRIORS
 from .regularisers import REGULARISERS
 from .schedule import Level, default_factors
 from .transforms import TRANSFORMS
@@ -119,6 +123,29 @@ def spelt_out(metric: str | dict) -> dict:
     return spec
 
 
+def with_priors(stages: Sequence[Stage], priors: Sequence[dict]) -> list[Stage]:
+    """The stages with the priors that each can take: those about the tangent of linear models go to linear stages.
+
+    Raises
+    ------
+    OptionError
+        If no stage takes one of them.
+    """
+    out = []
+    for stage in stages:
+        linear = stage.transform["name"] == "linear"
+        out.append(replace(stage, priors=tuple(p for p in priors if linear or not _of_linear(p))))
+    if not any(s.transform["name"] == "linear" for s in stages):
+        for p in filter(_of_linear, priors):
+            raise OptionError(f"prior {p['name']!r} is about linear models, and none of the stages has one: "
+                              f"{', '.join(s.name for s in stages)}; leave it out, or start with init='auto'")
+    return out
+
+
+def _of_linear(prior: dict) -> bool:
+    return "tangent" in getattr(PRIORS[prior["name"]], "needs", ())
+
+
 def _iterations(default, count, given):
     """Iterations per level: the finest levels keep the last of the defaults."""
     if given is not None:
@@ -143,11 +170,38 @@ def real(value) -> bool:
 
 
 #: what an option may be, by its annotation
-FITS = {"float": real, "int": whole, "bool": lambda v: isinstance(v, bool), "str": lambda v: isinstance(v, str)}
+FITS = {"float": real, "int": whole, "bool": lambda v: isinstance(v, bool), "str": lambda v: isinstance(v, str),
+        "float | None": lambda v: v is None or real(v), "Image": lambda v: isinstance(v, Image),
+        "Image | None": lambda v: v is None or isinstance(v, Image)}
 
 
-def build(spec: dict, table: dict, kind: str, **extra):
-    """An object from its name and options; unknown names and options are errors that name the nearest match."""
+def located(value, key: str, grid: Grid | None):
+    """An image as it is, from a path, or from an array on the fixed grid.
+
+    Raises
+    ------
+    OptionError
+        If it is an array of another shape, or the note that a plan keeps of an image in memory.
+    """
+    if isinstance(value, str) and value.startswith(IN_MEMORY):
+        raise OptionError(f"{key}: the plan names an image that was in memory ({value}); give it again, or a path")
+    if isinstance(value, (str, os.PathLike)):
+        from .io import load
+
+        return load(value, name=key)
+    if isinstance(value, np.ndarray) and grid is not None:
+        if value.shape != grid.shape:
+            raise OptionError(f"{key}: an array is taken to lie on the fixed grid, of shape {grid.shape}; this one is "
+                              f"{value.shape}: give an Image")
+        return Image(value, grid)
+    return value
+
+
+def build(spec: dict, table: dict, kind: str, on: Grid | None = None, **extra):
+    """An object from its name and options; unknown names and options are errors that name the nearest match.
+
+    Options that are images may be paths, or arrays on the grid `on`.
+    """
     name = spec.get("name") if isinstance(spec, dict) else spec
     if not isinstance(spec, dict) or not isinstance(name, str) or name not in table:
         raise unknown(kind, name, table)
@@ -159,6 +213,8 @@ def build(spec: dict, table: dict, kind: str, **extra):
     for key, value in options.items():
         if key not in allowed:
             raise unknown(f"option of {kind} {name!r}:", key, allowed)
+        if str(found[key].annotation).startswith("Image"):
+            options[key] = value = located(value, f"{key} of {name}", None if key == "moving" else on)
         if not FITS.get(found[key].annotation, lambda _: True)(value):
             raise OptionError(f"option {key} of {kind} {name!r} is of type {found[key].annotation}, got {value!r}")
     if missing := [p for p in allowed if p not in options and found[p].default is found[p].empty]:
@@ -180,14 +236,15 @@ def _part(part, k: int, table: dict, kind: str):
 
 
 def build_stage(stage: Stage, grid: Grid, matrix):
-    """Transform, metric, regularisers and optimiser of a stage; `matrix` is where deformable models start from."""
+    """Transform, metric, regularisers, priors and optimiser of a stage; deformable models start from `matrix`."""
     extra = {"grid": grid}
     if stage.transform["name"] != "linear":
         extra["matrix"] = matrix
     if stage.transform["name"] == "bspline":
         extra["doublings"] = _doublings(stage, grid)
     return (build(stage.transform, TRANSFORMS, "transform", **extra), build(stage.metric, METRICS, "metric"),
-            [build(r, REGULARISERS, "regulariser") for r in stage.regularisers],
+            [build(r, REGULARISERS, "regulariser", grid) for r in stage.regularisers],
+            [build(p, PRIORS, "prior", grid) for p in stage.priors],
             build(stage.optimiser, OPTIMISERS, "optimiser"))
 
 
@@ -198,4 +255,4 @@ def _doublings(stage: Stage, grid: Grid) -> int:
 
 
 __all__ = ["MODELS", "LINEAR", "DEFORMABLE", "Plan", "build", "build_stage", "check_model", "deformable_stage",
-           "linear_stage", "real", "spelt_out", "whole"]
+           "linear_stage", "real", "spelt_out", "whole", "with_priors"]

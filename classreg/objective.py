@@ -1,9 +1,9 @@
-"""The objective of one level: similarity + regulariser, and its gradient.
+"""The objective of one level: similarity + regularisers + priors, and its gradient.
 
     phi, phi_back            = transform.forward(theta, at)
     warped, weight, img_back = sample(moving, phi, at)
     value, adjoint           = metric(warped, weight)
-    gradient                 = phi_back(img_back, adjoint) + regularisers
+    gradient                 = phi_back(img_back, adjoint) + regularisers + priors
 
 Must not import: registries, io, matplotlib.
 """
@@ -15,9 +15,11 @@ from functools import cached_property
 
 import numpy as np
 
+from .backend import workspace
 from .grid import Grid
 from .image import Image
 from .mapping import Mapping
+from .regularisers import is_energy
 from .sampling import Points, sample
 from .stencil import dot, total
 
@@ -39,9 +41,8 @@ class Evaluation:
         """In the tangent of the transform."""
         objective, theta, phi_back, img_back, _, _, adjoint, energies = self._parts
         g = phi_back(img_back, adjoint)
-        for _, e in energies:
-            if e is not None:
-                g += e
+        for e in energies:
+            g += e
         return g
 
     @cached_property
@@ -49,9 +50,8 @@ class Evaluation:
         """Gradient and Gauss-Newton matrix (linear models), or its diagonal (dense ones); see `phi_back.normal`."""
         objective, _, phi_back, img_back, warped, weight, adjoint, energies = self._parts
         g, h = phi_back.normal(img_back, adjoint, *curvature(objective.metric, warped, weight, adjoint))
-        for _, e in energies:  # of dense models; the diagonal stays that of the metric
-            if e is not None:
-                g[:len(e)] += e
+        for e in energies:  # the matrix, or the diagonal below the gradient, stays that of the metric
+            g[:len(e)] += e
         return g, h
 
 
@@ -76,20 +76,23 @@ class Objective:
     transform, metric
         See their packages.
     regularisers : list
-        Those with an energy are added to the value; the others are left to the optimiser.
+        Energies are added to the value; those that smooth are left to the optimiser.
+    priors : list
+        See their package.
     at : Grid or Points, optional
         Where it is evaluated; the fixed grid by default.
     order : 1 or 3
         Interpolation of the moving image.
     """
 
-    def __init__(self, fixed: Image, moving: Image, transform, metric, regularisers=(), *,
+    def __init__(self, fixed: Image, moving: Image, transform, metric, regularisers=(), priors=(), *,
                  at: Grid | Points | None = None, order: int = 1):
         self.fixed, self.moving = fixed, moving
         self.transform, self.metric, self.regularisers = transform, metric, list(regularisers)
         self.at = fixed.grid if at is None else at
         self.order = order
-        self._energies = [r for r in self.regularisers if callable(r)]
+        self.priors = list(priors)
+        self._energies = [r for r in self.regularisers if is_energy(r)]
         if isinstance(self.at, Points):
             values, weight, _ = sample(fixed, Mapping(np.eye(fixed.grid.ndim + 1)), self.at, order, "fixed")
             values, self._weight = values.copy(), weight.copy()
@@ -98,6 +101,9 @@ class Objective:
         else:
             values, self._weight = fixed.data, fixed.weight3
         metric.prepare(values, moving.data, fixed.grid)
+        for p in self.priors:
+            if hasattr(p, "prepare"):
+                p.prepare(fixed.grid, fixed.data.dtype)
         self._full = None
         self._held = None
 
@@ -108,11 +114,11 @@ class Objective:
         constant, so a line search must compare values under one weight, or the edge of the overlap misleads it.
         """
         terms, energies = {}, []
-        for r in self._energies:
-            reads = getattr(self.transform, getattr(r, "reads", "grams"))
-            energy, gradient = r(theta, reads(theta, self.at))
-            terms[type(r).__name__.lower()] = float(energy)
-            energies.append((energy, gradient))
+        for part, (value, gradient) in self._parts(theta):
+            name = type(part).__name__.lower()
+            terms[name] = terms.get(name, 0.0) + float(value)
+            if gradient is not None:
+                energies.append(gradient)
         if not np.isfinite(sum(terms.values())):  # a step that folds: its images need no look
             return Evaluation(np.inf, terms, 0.0, ())
         phi, phi_back = self.transform.forward(theta, self.at)
@@ -128,6 +134,23 @@ class Objective:
             objective = np.inf
         return Evaluation(objective, terms, overlap,
                           (self, theta, phi_back, img_back, warped, weight, adjoint, energies))
+
+    def _parts(self, theta):
+        """Each energy and prior with its value, and its gradient in the tangent or None.
+
+        They come before the transform is evaluated for the images, whose backward steps hold on to its buffers.
+        """
+        transform, carried = self.transform, getattr(self.transform, "acts_on", "displacement")
+        for r in self._energies:
+            itself = r.acts_on == carried
+            field = theta if itself else transform.field_of(theta, self.at)
+            value, gradient = r(field, getattr(transform, getattr(r, "reads", "grams"))(field, self.at))
+            if gradient is not None and getattr(transform, "compositive", False) and r.acts_on == "displacement":
+                gradient = transform.to_tangent(field, gradient, workspace().buffer(f"tangent {id(r)}", field.shape,
+                                                                                    field.dtype))
+            yield r, (value, gradient)
+        for p in self.priors:
+            yield p, p(theta, transform)
 
     def renew(self, evaluation: Evaluation) -> Evaluation:
         """The last evaluation under its own weight, which is held from here on."""

@@ -1,6 +1,7 @@
 """What will be run, fully resolved, as plain data.
 
-A `Plan` is a list of `Stage`s, each a transform, metric, regularisers, optimiser and levels by name with their options.
+A `Plan` is a list of `Stage`s, each a transform, metric, regularisers, priors, optimiser and levels by name with their
+options.
 It prints, compares, and round-trips through dictionaries (JSON, TOML).
 
 Must not import: registries, io, matplotlib.
@@ -8,11 +9,17 @@ Must not import: registries, io, matplotlib.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from .errors import OptionError
+from .image import Image
 from .schedule import Level
+
+#: how the note begins that stands for an image in memory
+IN_MEMORY = "<in memory:"
 
 
 @dataclass(frozen=True)
@@ -25,7 +32,8 @@ class Stage:
         Shown in the history, e.g. "affine".
     transform, metric, optimiser : dict
         {"name": ..., option: value, ...}.
-    regularisers : tuple of dict
+    regularisers, priors : tuple of dict
+        An option that is an image is its path, or, in memory only, an Image.
     levels : tuple of Level
         Coarse to fine.
     order : 1 or 3
@@ -42,6 +50,7 @@ class Stage:
     regularisers: tuple[dict[str, Any], ...] = ()
     order: int = 1
     tolerance: float = 5e-5
+    priors: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,8 +75,8 @@ class Plan:
     notes: tuple[str, ...] = field(default=(), compare=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        return asdict(self)
+        """Plain data; of an image in memory only a note stays, which cannot be run: give paths to keep a plan."""
+        return asdict(_noted(self))
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Plan:
@@ -75,7 +84,8 @@ class Plan:
         try:
             stages = tuple(
                 Stage(**{**s, "levels": tuple(Level(**v) for v in s["levels"]),
-                         "regularisers": tuple(s["regularisers"])}) for s in data["stages"])
+                         "regularisers": tuple(s["regularisers"]), "priors": tuple(s.get("priors", ()))})
+                for s in data["stages"])
             return cls(data["model"], data["init"], stages, data["seed"],
                        data.get("search", "auto"), tuple(data["notes"]))
         except (KeyError, TypeError) as error:
@@ -89,6 +99,7 @@ class Plan:
             for kind in ("transform", "metric", "optimiser"):
                 lines.append(f"{kind} = {_show(getattr(s, kind))}")
             lines += [f"regulariser = {_show(r)}" for r in s.regularisers]
+            lines += [f"prior = {_show(p)}" for p in s.priors]
             lines.append(f"interpolation = {'linear' if s.order == 1 else 'cubic'}, tolerance = {s.tolerance:g}")
             lines.append("levels = " + ", ".join(f"{v.factor:g}x ({v.iterations} iterations)" for v in s.levels))
         lines += [""] + [f"note: {n}" for n in self.notes] if self.notes else []
@@ -98,7 +109,7 @@ class Plan:
 def _show(spec: dict[str, Any]) -> str:
     if spec["name"] == "composite":
         return " + ".join(map(_show_part, spec.get("parts", ()))) or "composite()"
-    options = ", ".join(f"{k}={v}" for k, v in spec.items() if k != "name")
+    options = ", ".join(f"{k}={_short(v)}" for k, v in spec.items() if k != "name")
     return f"{spec['name']}({options})"
 
 
@@ -106,3 +117,25 @@ def _show_part(part: dict[str, Any]) -> str:
     weight = f"{part['weight']:g} " if part.get("weight", 1) != 1 else ""
     where = "" if part.get("channels") is None else f" of channels {', '.join(map(str, part['channels']))}"
     return f"{weight}{_show(part['metric'])}{where}"
+
+
+def _short(value: Any) -> Any:
+    """An option in a line: points and images by what they are."""
+    if isinstance(value, (list, tuple)) and value and isinstance(value[0], (list, tuple)):
+        return f"<{len(value)} points>"
+    return _note(value)
+
+
+def _note(value: Any) -> Any:
+    if isinstance(value, Image):
+        return f"{IN_MEMORY} {value.grid}>"
+    return f"{IN_MEMORY} {value.shape}>" if isinstance(value, np.ndarray) else value
+
+
+def _noted(plan: Plan) -> Plan:
+    """The plan with a note in place of each image."""
+    def plain(specs):
+        return tuple({k: _note(v) for k, v in spec.items()} for spec in specs)
+
+    return replace(plan, stages=tuple(replace(s, regularisers=plain(s.regularisers), priors=plain(s.priors))
+                                      for s in plan.stages))

@@ -152,17 +152,19 @@ def refine_band(cells: int) -> Band:
     return band(rows, k // 2, cells + 3)
 
 
-@lru_cache(maxsize=64)  # asked for at every evaluation
-def spline_gram(cells: int, size: float, derivative: int) -> Band:
-    """Integrals of products of r-th derivatives of the basis over the lattice, over its length: (n, n), 7 diagonals.
+@lru_cache(maxsize=128)  # asked for at every evaluation
+def spline_gram(cells: int, size: float, derivative: int, other: int | None = None) -> Band:
+    """Integrals of products of r-th and s-th derivatives of the basis over the lattice, over its length: (n, n).
 
-    `size` is the length of a cell in mm; c . G c is the mean of (d^r S / dx^r)^2 in mm^(-2 r).
+    `size` is the length of a cell in mm; b . G c is the mean of (d^r S_b / dx^r) (d^s S_c / dx^s) in mm^-(r + s), with
+    r = `derivative` and s = `other`, by default the same. Seven diagonals.
     """
+    other = derivative if other is None else other
     if cells == 0:
-        return Band(np.zeros(1, np.int64), np.full((1, 1), float(derivative == 0)), 1)
+        return Band(np.zeros(1, np.int64), np.full((1, 1), float(derivative == other == 0)), 1)
     t, w = np.polynomial.legendre.leggauss(4)
-    b = basis((t + 1) / 2, derivative)
-    local = np.einsum("q,qi,qj->ij", w / 2, b, b) * size ** (-2 * derivative) / cells
+    b, c = (basis((t + 1) / 2, r) for r in (derivative, other))
+    local = np.einsum("q,qi,qj->ij", w / 2, b, c) * size ** (-derivative - other) / cells
     n = cells + 3
     rows = np.zeros((n, 7))
     for i in range(4):
@@ -171,19 +173,47 @@ def spline_gram(cells: int, size: float, derivative: int) -> Band:
     return band(rows, np.arange(n) - 3, n)
 
 
+@lru_cache(maxsize=128)
+def difference_gram(n: int, size: float, derivative: int, other: int | None = None) -> Band:
+    """The same for n samples `size` mm apart and finite differences.
+
+    First differences lie between samples, second ones on those with two neighbours. Squares are means over where they
+    lie (of values, by the trapezoidal rule); a value beside a first difference is the mean of the two samples.
+    """
+    other = derivative if other is None else other
+    (a, start), (b, _) = (_differences(n, size, r, max(derivative, other)) for r in (derivative, other))
+    weight = np.full(len(a), 1 / max(n - 2 if derivative == other == 2 else n - 1, 1))
+    if derivative == other == 0 and n > 1:
+        weight[[0, -1]] /= 2
+    width = a.shape[1]
+    rows = np.zeros((n, 2 * width - 1))
+    for w, u, v, first in zip(weight, a, b, start):
+        for i in range(width):
+            rows[first + i, width - 1 - i:2 * width - 1 - i] += w * u[i] * v
+    return band(rows, np.arange(n) - width + 1, n)
+
+
+def _differences(n, size, derivative, beside):
+    """Rows (m, beside + 1) of differences of an order, or of values beside those of order `beside`; their starts."""
+    stencil = {(0, 0): [1.0], (0, 1): [0.5, 0.5], (1, 1): [-1.0, 1.0], (0, 2): [0.0, 1.0, 0.0],
+               (2, 2): [1.0, -2.0, 1.0]}[derivative, beside]
+    m = max(n - beside, 0)
+    return np.tile(np.array(stencil) * size ** -derivative, (m, 1)), np.arange(m)
+
+
 @lru_cache(maxsize=64)
-def difference_gram(n: int, size: float, derivative: int) -> Band:
-    """The same for n samples `size` mm apart and finite differences (Neumann border)."""
-    if derivative == 0:
-        return Band(np.arange(n), np.full((n, 1), 1 / n), n)
-    rows = np.zeros((n, 2 * derivative + 1))
-    stencil = np.array([-1.0, 1.0]) if derivative == 1 else np.array([1.0, -2.0, 1.0])
-    outer = np.outer(stencil, stencil) * size ** (-2 * derivative) / max(n - derivative, 1)
-    for start in range(n - derivative):
-        for i in range(derivative + 1):
-            for j in range(derivative + 1):
-                rows[start + i, j - i + derivative] += outer[i, j]
-    return band(rows, np.arange(n) - derivative, n)
+def difference_band(n: int, size: float, derivative: int) -> Band:
+    """Differences at n samples `size` mm apart: first ones to the next sample (at the end, from the last one), second
+    ones between both neighbours (at the ends, zero)."""
+    rows = np.tile([-1.0, 1.0, 0.0] if derivative == 1 else [1.0, -2.0, 1.0], (n, 1)) * size ** -derivative
+    first = np.arange(n) - (derivative == 2)
+    if n <= derivative:
+        rows[:] = 0
+    elif derivative == 1:
+        first[-1] -= 1
+    else:
+        rows[[0, -1]] = 0
+    return band(rows, first, n)
 
 
 def solve_band(evaluate: Band, cells: int, ridge: float = 1e-4) -> Band:

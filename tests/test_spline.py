@@ -145,7 +145,8 @@ def test_difference_gram_is_the_mean_squared_difference(n, derivative):
 
 
 def test_difference_gram_of_short_axes():
-    assert difference_gram(5, 2.5, 0).matrix() == pytest.approx(np.eye(5) / 5)
+    assert difference_gram(5, 2.5, 0).matrix() == pytest.approx(np.diag([0.125, 0.25, 0.25, 0.25, 0.125]))
+    assert difference_gram(1, 2.5, 0).matrix() == pytest.approx(1.0)
     for n, derivative in ((1, 1), (1, 2), (2, 2)):
         assert not difference_gram(n, 2.5, derivative).matrix().any()
 

@@ -20,6 +20,7 @@ import numpy as np
 from ..backend import workspace
 from ..errors import OptionError
 from ..kernels.cpu import dense
+from ..regularisers import smooths
 from .state import State
 
 
@@ -61,7 +62,7 @@ class Greedy:
             return theta
         force, diagonal = m["force"][:-1], m["force"][-1:]
         spare, fluid = ws.buffer("scratch", theta.shape, theta.dtype), self._filter(objective, "update")
-        diagonal[...] = fluid.smooth(diagonal, grid, spare[:1])
+        np.maximum(fluid.smooth(diagonal, grid, spare[:1]), 0, out=diagonal)  # not every filter keeps the sign
         longest = m["length"] * grid.resolution
         smooth, update = fluid.smooth(force, grid, spare), force  # smoothed, the force may be written over
         ws.run(dense.newton, force.shape[1], smooth, diagonal[0], m["damping"], longest, update)
@@ -95,7 +96,7 @@ class Greedy:
     @staticmethod
     def _filter(objective, what):
         for r in objective.regularisers:
-            if hasattr(r, "smooth") and r.acts_on == what:
+            if smooths(r) and r.acts_on == what:
                 return r
         raise OptionError(f"the greedy optimiser needs a regulariser that smooths the {what}: "
                           f"add gaussian with acts_on={what!r}")

@@ -1,17 +1,27 @@
 """Regularisers, in physical units: means over the image of an integrand in mm, so a weight survives any resampling.
 
 A regulariser has any of three faculties, and says what it acts on:
-    __call__(theta, grams) -> (value, gradient)     an energy of the coefficients, given their Gram matrices
-                                                    or what else `reads` names; a gradient of None is zero
-    smooth(field, grid)                             a filter of the update or of the whole field
+    __call__(theta, read) -> (value, gradient)      an energy of the coefficients, given what `reads` names;
+                                                    a gradient of None is zero
+    smooth(field, grid, out) -> out                 a filter of the update or of the whole field
     mend(theta, transform, everywhere) -> theta     the nearest coefficients that a barrier admits
     acts_on = "displacement" | "velocity" | "update"
     reads = "grams" | "slopes"                      what the energy is given: a method of the transform
+    sigma                                           of those that do both: they smooth if it is a number, and are an
+                                                    energy if it is None (see `base.is_energy`)
 """
 
+from .base import is_energy, smooths
 from .bending import Bending
+from .curvature import Curvature
 from .diffusion import Diffusion
+from .elastic import Elastic
 from .gaussian import Gaussian
+from .jacobian import Jacobian
+from .tv import TV
 from .volume import Volume
 
-REGULARISERS = {"diffusion": Diffusion, "bending": Bending, "gaussian": Gaussian, "volume": Volume}
+REGULARISERS = {"diffusion": Diffusion, "bending": Bending, "curvature": Curvature, "elastic": Elastic,
+                "tv": TV, "jacobian": Jacobian, "volume": Volume, "gaussian": Gaussian}
+
+__all__ = ["REGULARISERS", "is_energy", "smooths", *(c.__name__ for c in REGULARISERS.values())]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .quadratic import quadratic
+from .quadratic import each_component, long_axes, quadratic
 
 
 class Bending:
@@ -23,13 +23,10 @@ class Bending:
 
     def __call__(self, theta: np.ndarray, grams) -> tuple[float, np.ndarray]:
         """Value and gradient in the coefficients."""
-        axes = [k for k in range(3) if theta.shape[k + 1] > 1]
-        terms = []
+        axes, terms = long_axes(theta), []
         for a in axes:
             for b in axes:
                 if a <= b:
-                    orders = [0, 0, 0]
-                    orders[a] += 1
-                    orders[b] += 1
-                    terms.append((self.weight * (1 if a == b else 2), tuple(orders)))
-        return quadratic(theta, grams, terms, "bending gradient")
+                    order = [(k == a) + (k == b) for k in range(3)]
+                    terms.append((self.weight * (1 if a == b else 2), tuple((n, n) for n in order)))
+        return quadratic(theta, grams, each_component(theta, terms), "bending gradient")

@@ -10,6 +10,7 @@ Must not import: metrics, optimisers, numba, cupy, file libraries.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from ..sampling import Points
 from ..spline import Band, basis, points_of, refine_band, solve_band, spline_band, spline_gram
 from ..stencil import peak
 from .folds import suspects
+from .grams import Grams, frame_of
 from .slopes import Slopes
 
 #: a Jacobian determinant by central differences counts as a fold up to here
@@ -126,23 +128,27 @@ class BSpline:
             self._bands[key] = tuple(out)
         return self._bands[key]
 
-    def grams(self, theta: np.ndarray, at: Grid):
-        """Per axis, the Gram matrices of the basis' derivatives 0, 1, 2 (mm): exact integrals on the lattice."""
+    def grams(self, theta: np.ndarray, at: Grid) -> Grams:
+        """Gram matrices of the basis' derivatives: exact integrals on the lattice."""
         cells = self.cells_of(theta)
-        return [[spline_gram(n, s, r) for r in range(3)] for n, s in zip(cells, self.cell_size(cells))]
+        axes = tuple(partial(spline_gram, n, s) for n, s in zip(cells, self.cell_size(cells)))
+        return Grams(axes, frame_of(self.grid))
 
     def slopes(self, theta: np.ndarray, at: Grid | None = None) -> Slopes:
         """The operator that gives a lattice's derivatives at the corners of its cells and halfway between them."""
         cells = self.cells_of(theta)
         if cells not in self._slopes:
+            sizes = self.cell_size(cells)
             bands = []
-            for n, size in zip(cells, self.cell_size(cells)):
+            for n, size in zip(cells, sizes):
                 at = np.arange(2 * n + 1) / 2
-                rise = spline_band(at, n, 1)
-                bands.append((spline_band(at, n), Band(rise.starts, rise.weights / size, rise.n)))
+                rows = [spline_band(at, n, r) for r in range(3)]
+                bands.append(tuple(Band(b.starts, b.weights / size**r, b.n) for r, b in enumerate(rows)))
             d = self.grid.ndim
-            frame = np.ascontiguousarray(self.grid.affine[:d, :d] / self.grid.spacing)
-            self._slopes[cells] = Slopes(tuple(bands), frame)
+            affine = self.grid.affine.copy()
+            affine[:d, :d] *= (sizes / 2 / self.grid.spacing3)[3 - d:]
+            points = Grid(tuple(2 * n + 1 for n in cells[3 - d:]), affine)
+            self._slopes[cells] = Slopes(tuple(bands), frame_of(self.grid), points)
         return self._slopes[cells]
 
     def folded(self, theta: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ Must not import: metrics, optimisers, numba, cupy, file libraries.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -16,8 +17,10 @@ from ..backend import workspace
 from ..grid import Grid
 from ..kernels.cpu import dense as kernels
 from ..mapping import Mapping, push
-from ..spline import difference_gram, linear_band
+from ..spline import difference_band, difference_gram, linear_band
 from ..stencil import peak
+from .grams import Grams, frame_of
+from .slopes import Slopes
 
 
 @dataclass(eq=False)
@@ -59,8 +62,10 @@ class Dense:
     def forward(self, theta: np.ndarray, at):
         """The mapping, and its way back: `back(image_back, adjoint)` is the gradient, (d, z, y, x)."""
         if not isinstance(at, Grid):
-            u = Mapping(np.eye(self.grid.ndim + 1), theta.reshape((self.grid.ndim, *self._level.shape)), self._level)
-            return Mapping(self.matrix, u.displacement(at.world).T.astype(theta.dtype)), None
+            field = self.field_of(theta, self._level)
+            index, weights = linear_taps(self._level, at.world)
+            u = np.stack([(c.ravel()[index] * weights).sum(-1) for c in field]).astype(theta.dtype)
+            return Mapping(self.matrix, u), PointsBack(self, field, index, weights)
         back = StencilBack() if self.compositive else ForceBack()
         return Mapping(self.matrix, self.field_of(theta, at).reshape((self.grid.ndim, *at.shape)), at), back
 
@@ -75,9 +80,27 @@ class Dense:
             return np.add(theta, step, out=out)
         return compose(theta, step, self._level, out)
 
-    def grams(self, theta: np.ndarray, at: Grid):
-        """Per axis, the Gram matrices of finite differences of order 0, 1, 2 (mm)."""
-        return [[difference_gram(n, s, r) for r in range(3)] for n, s in zip(at.shape3, at.spacing3)]
+    def to_tangent(self, field: np.ndarray, gradient: np.ndarray, out: np.ndarray) -> np.ndarray:
+        """The gradient in the displacement, turned to that in a step w of `retract`, both (d, z, y, x); into `out`.
+
+        Of phi o (id + w), u + w + Du w to first order, it is (1 + Du)^T gradient, with central differences of the
+        displacement `field`.
+        """
+        if not self.compositive:
+            np.copyto(out, gradient)
+            return out
+        to_world = push(self._level.inverse3.T, len(field))
+        workspace().run(kernels.turn, field.shape[1], field, gradient, to_world, out)
+        return out
+
+    def grams(self, theta: np.ndarray, at: Grid) -> Grams:
+        """Gram matrices of finite differences."""
+        return Grams(tuple(partial(difference_gram, n, s) for n, s in zip(at.shape3, at.spacing3)), frame_of(at))
+
+    def slopes(self, theta: np.ndarray, at: Grid) -> Slopes:
+        """The operator that gives finite differences at the samples; see `spline.difference_band`."""
+        bands = [(None, *(difference_band(n, s, r) for r in (1, 2))) for n, s in zip(at.shape3, at.spacing3)]
+        return Slopes(tuple(bands), frame_of(at), at)
 
     def reach(self, step: np.ndarray) -> float:
         """Longest vector of a step, mm."""
@@ -114,6 +137,39 @@ class StencilBack(ForceBack):
         """As in `ForceBack`."""
         out, (total, square) = image_back.stencil(adjoint, curvature)
         return out, square / max(total, 1e-30)
+
+
+class PointsBack:
+    """Forces at points to a step of the field that is interpolated there."""
+
+    def __init__(self, transform: Dense, field, index, weights):
+        self.transform, self.field, self.index, self.weights = transform, field, index, weights
+
+    def __call__(self, image_back, adjoint):
+        """d value / d w at w = 0, (d, z, y, x)."""
+        ws, field = workspace(), self.field
+        force = image_back.force(adjoint).reshape(len(field), -1)
+        pulled, out = (ws.buffer(f"points {k}", field.shape, field.dtype) for k in ("pulled", "back"))
+        pulled[...] = 0
+        for component, f in zip(pulled, force):
+            np.add.at(component.reshape(-1), self.index, (f[:, None] * self.weights).astype(field.dtype))
+        return self.transform.to_tangent(field, pulled, out)
+
+
+def linear_taps(grid: Grid, world: np.ndarray):
+    """Flat indices and weights (n, 8) of the samples around world points (n, d), clamped to the grid."""
+    index = grid.to_index(world)
+    if grid.ndim == 2:
+        index = np.column_stack([np.zeros(len(index)), index])
+    flat, weights = np.zeros((len(index), 1), np.int64), np.ones((len(index), 1))
+    for k, n in enumerate(grid.shape3):
+        p = np.clip(index[:, k], 0, n - 1)
+        i = np.minimum(np.floor(p), max(n - 2, 0)).astype(np.int64)
+        taps = np.stack([i, np.minimum(i + 1, n - 1)], -1)
+        share = np.stack([1 - (p - i), p - i], -1)
+        flat = (flat[:, :, None] * n + taps[:, None]).reshape(len(index), -1)
+        weights = (weights[:, :, None] * share[:, None]).reshape(len(index), -1)
+    return flat, weights
 
 
 def compose(field: np.ndarray, step: np.ndarray, grid: Grid, out: np.ndarray) -> np.ndarray:

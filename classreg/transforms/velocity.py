@@ -38,7 +38,7 @@ class Velocity(Dense):
     def forward(self, theta: np.ndarray, at):
         """The mapping on `at`, and its way back to a step of v."""
         if not isinstance(at, Grid):
-            return super().forward(self.field_of(theta, self._level), at)
+            return super().forward(theta, at)
         return Mapping(self.matrix, self.field_of(theta, at).reshape((self.grid.ndim, *at.shape)), at), StencilBack()
 
     def field_of(self, theta: np.ndarray, at: Grid) -> np.ndarray:

@@ -106,3 +106,15 @@ def band_last(k0, k1, slab, src, starts, weights, out):
             for t in range(1, taps):
                 total += weights[m, t] * src[a, s + t]
             out[a, m] = total
+
+
+@kernel
+def damp(z0, z1, slab, waves, rz, ry, rx, power):
+    """waves (Z, Y, X) /= 1 + (rz + ry + rx)^power, in place; the rates (Z,), (Y,), (X,) are of at least 0."""
+    _, Y, X = waves.shape
+    T = waves.dtype.type
+    for z in range(z0, z1):
+        for y in range(Y):
+            for x in range(X):
+                r = rz[z] + ry[y] + rx[x]
+                waves[z, y, x] /= T(1.0 + (r if power == 1 else r * r))

@@ -1,8 +1,8 @@
 """Quadratic energies of a lattice: sums of products of one-dimensional Gram matrices, applied plane by plane.
 
-The operator is  G = sum over terms of factor * Gz^rz x Gy^ry x Gx^rx,  each Gram matrix given by its seven diagonals
-(t, i) that weigh sample i + t - 3. Source: Shackleford et al., Physics in Medicine and Biology 2012,
-doi:10.1088/0031-9155/57/18/6033.
+The operator is  G = sum over terms of factor * Gz x Gy x Gx  from one component to another, each Gram matrix given by
+its seven diagonals (t, i) that weigh sample i + t - 3. Source: Shackleford et al., Physics in Medicine and Biology
+2012, doi:10.1088/0031-9155/57/18/6033.
 """
 
 import numpy as np
@@ -14,55 +14,58 @@ R = 3
 
 
 @kernel
-def gram_planes(k0, k1, slab, theta, gy, gx, orders, factors, planes):
-    """planes[rz, c, z] = sum over the terms of that rz of factor * (Gy^ry x Gx^rx) theta[c, z]; item k = (c, z).
+def gram_planes(k0, k1, slab, theta, gy, gx, terms, factors, planes):
+    """planes[iz, c, z] = sum over the terms of that (c, iz) of factor * (Gy^iy x Gx^ix) theta[b, z]; item k = (c, z).
 
-    theta (C, Z, Y, X); gy (3, 7, Y), gx (3, 7, X); orders (n, 3) of (rz, ry, rx), factors (n,); planes (3, C, Z, Y, X).
+    theta (C, Z, Y, X); gy (ny, 7, Y), gx (nx, 7, X); terms (n, 5) of (c, b, iz, iy, ix), factors (n,);
+    planes (nz, C, Z, Y, X).
     """
-    _, Z, Y, X = theta.shape
-    along = np.zeros((3, Y + 2 * R, X), theta.dtype)
+    C, Z, Y, X = theta.shape
+    along = np.zeros((C, len(gx), Y + 2 * R, X), theta.dtype)
     row = np.zeros(X + 2 * R, theta.dtype)
     line = np.empty(X, theta.dtype)
-    taps = gx.copy()
-    used = np.zeros(3, np.bool_)
+    used = np.zeros((C, C, len(gx)), np.bool_)
     for n in range(len(factors)):
-        used[orders[n, 2]] = True
+        used[terms[n, 0], terms[n, 1], terms[n, 4]] = True
     for k in range(k0, k1):
         c, z = k // Z, k % Z
-        for y in range(Y):
-            for x in range(X):
-                row[R + x] = theta[c, z, y, x]
-            r0, r1, r2, r3, r4, r5, r6 = row, row[1:], row[2:], row[3:], row[4:], row[5:], row[6:]
-            for r in range(3):
-                if used[r]:
-                    w = taps[r]
-                    w0, w1, w2, w3, w4, w5, w6 = w[0], w[1], w[2], w[3], w[4], w[5], w[6]
-                    for x in range(X):
-                        line[x] = (w0[x] * r0[x] + w1[x] * r1[x] + w2[x] * r2[x] + w3[x] * r3[x]
-                                   + w4[x] * r4[x] + w5[x] * r5[x] + w6[x] * r6[x])
-                    for x in range(X):
-                        along[r, R + y, x] = line[x]
-        for rz in range(3):
+        for b in range(C):
+            if not used[c, b].any():
+                continue
+            for y in range(Y):
+                for x in range(X):
+                    row[R + x] = theta[b, z, y, x]
+                r0, r1, r2, r3, r4, r5, r6 = row, row[1:], row[2:], row[3:], row[4:], row[5:], row[6:]
+                for r in range(len(gx)):
+                    if used[c, b, r]:
+                        w = gx[r]
+                        w0, w1, w2, w3, w4, w5, w6 = w[0], w[1], w[2], w[3], w[4], w[5], w[6]
+                        for x in range(X):
+                            line[x] = (w0[x] * r0[x] + w1[x] * r1[x] + w2[x] * r2[x] + w3[x] * r3[x]
+                                       + w4[x] * r4[x] + w5[x] * r5[x] + w6[x] * r6[x])
+                        for x in range(X):
+                            along[b, r, R + y, x] = line[x]
+        for iz in range(len(planes)):
             for y in range(Y):
                 for x in range(X):
                     line[x] = 0
                 for n in range(len(factors)):
-                    if orders[n, 0] != rz:
+                    if terms[n, 0] != c or terms[n, 2] != iz:
                         continue
-                    ry, rx, f = orders[n, 1], orders[n, 2], factors[n]
-                    w0, w1, w2, w3 = f * gy[ry, 0, y], f * gy[ry, 1, y], f * gy[ry, 2, y], f * gy[ry, 3, y]
-                    w4, w5, w6 = f * gy[ry, 4, y], f * gy[ry, 5, y], f * gy[ry, 6, y]
+                    b, iy, ix, f = terms[n, 1], terms[n, 3], terms[n, 4], factors[n]
+                    w0, w1, w2, w3 = f * gy[iy, 0, y], f * gy[iy, 1, y], f * gy[iy, 2, y], f * gy[iy, 3, y]
+                    w4, w5, w6 = f * gy[iy, 4, y], f * gy[iy, 5, y], f * gy[iy, 6, y]
+                    a = along[b, ix]
                     for x in range(X):
-                        line[x] += (w0 * along[rx, y, x] + w1 * along[rx, y + 1, x] + w2 * along[rx, y + 2, x]
-                                    + w3 * along[rx, y + 3, x] + w4 * along[rx, y + 4, x] + w5 * along[rx, y + 5, x]
-                                    + w6 * along[rx, y + 6, x])
+                        line[x] += (w0 * a[y, x] + w1 * a[y + 1, x] + w2 * a[y + 2, x] + w3 * a[y + 3, x]
+                                    + w4 * a[y + 4, x] + w5 * a[y + 5, x] + w6 * a[y + 6, x])
                 for x in range(X):
-                    planes[rz, c, z, y, x] = line[x]
+                    planes[iz, c, z, y, x] = line[x]
 
 
 @kernel
 def gram_sum(k0, k1, slab, theta, planes, gz, out, sums):
-    """out[c, z] = sum over rz of Gz^rz planes[rz, c], and sums[slab] += theta . out; item k = (c, z)."""
+    """out[c, z] = sum over iz of Gz^iz planes[iz, c], and sums[slab] += theta . out; item k = (c, z)."""
     _, Z, Y, X = theta.shape
     total = 0.0
     for k in range(k0, k1):
@@ -70,14 +73,14 @@ def gram_sum(k0, k1, slab, theta, planes, gz, out, sums):
         for y in range(Y):
             for x in range(X):
                 out[c, z, y, x] = 0
-        for rz in range(3):
+        for iz in range(len(planes)):
             for t in range(2 * R + 1):
-                w = gz[rz, t, z]
+                w = gz[iz, t, z]
                 if w != 0:
                     p = z + t - R
                     for y in range(Y):
                         for x in range(X):
-                            out[c, z, y, x] += w * planes[rz, c, p, y, x]
+                            out[c, z, y, x] += w * planes[iz, c, p, y, x]
         for y in range(Y):
             s = 0.0
             for x in range(X):

@@ -1,0 +1,139 @@
+"""Does a metric keep its protocol?
+
+Must not import: cli, plot, report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ..mapping import Mapping
+from ..sampling import sample
+from .scenes import STEPS, check_slope, require, scene, small
+
+
+def metric(make: Callable) -> None:
+    """Check a metric: protocol, gradient, weights, channels, flat images, optimum, curvature.
+
+    Parameters
+    ----------
+    make : callable
+        Returns a new metric.
+
+    Raises
+    ------
+    AssertionError
+        With what broke and the numbers.
+
+    Examples
+    --------
+    >>> metric(SSD)
+    """
+    for ndim in (2, 3):
+        for channels in (1, 2):
+            images = scene(ndim, channels)
+            fixed, moving = (make().describe(i) for i in images)
+            warped, ones, _ = sample(moving, Mapping(np.eye(ndim + 1)), fixed.grid, 3)
+            weight = np.clip(np.random.default_rng(1).uniform(-0.3, 1.3, ones.shape), 0, 1)
+
+            def new(image=images[0]):  # described before prepared, as in the engine
+                part = make()
+                part.describe(image)
+                return part
+
+            part = new()
+            part.prepare(fixed.data, moving.data, fixed.grid)
+            for w in (ones, weight):
+                _call(part, warped, w)
+                _gradient(part, warped, w)
+            if hasattr(part, "curvature"):
+                _curvature(part, warped, weight)
+            if part.symmetric:
+                _symmetry(new, fixed, warped, weight)
+            _flat(new, fixed, warped, weight)
+            _optimum(new, fixed, weight)
+            _precision(new, fixed, moving, warped, weight)
+
+
+def _call(part, warped, weight):
+    name = type(part).__name__
+    value, adjoint = part(warped, weight)
+    require(np.isscalar(value) and np.isfinite(value),
+            f"{name}: the value must be a finite number, got {value!r}")
+    require(adjoint.shape == warped.shape and adjoint.dtype == warped.dtype,
+            f"{name}: the adjoint must be {warped.dtype} {warped.shape}, "
+            f"got {adjoint.dtype} {adjoint.shape}")
+    small(f"{name}: adjoint where the weight is zero", adjoint * (weight == 0), 0)
+    again = part(warped, weight)[0]
+    require(again == value, f"{name}: called twice, {value} and {again}; nothing of phi may be kept")
+
+
+def _gradient(part, warped, weight):
+    adjoint = part(warped, weight)[1].copy()
+    noise = np.random.default_rng(0).standard_normal(warped.shape)
+    direction = adjoint / adjoint.std() + 0.3 * noise
+    direction /= np.abs(direction).max()
+    check_slope(f"{type(part).__name__}, {warped.shape}", lambda h: part(warped + h * direction, weight)[0],
+                np.sum(adjoint * direction), STEPS)
+
+
+def _curvature(part, warped, weight):
+    """The quadratic form that Gauss-Newton builds from it must not be negative."""
+    h, deflate = part.curvature(warped, weight)
+    name = type(part).__name__
+    require(h.shape == warped.shape and h.min() >= 0, f"{name}: curvature {h.shape}, minimum {h.min()}")
+    directions = [warped, np.ones_like(warped), *np.random.default_rng(2).standard_normal((4, *warped.shape))]
+    for v in directions:
+        full = np.sum(h * v * v)
+        left = 0 if deflate is None else sum(np.sum(d * v) ** 2 for d in deflate.reshape(-1, *warped.shape))
+        require(left <= full * (1 + 1e-9),
+                f"{name}: the Gauss-Newton form is negative, {full:.6g} - {left:.6g}")
+
+
+def _symmetry(make, fixed, warped, weight):
+    values = []
+    for a, b in ((fixed.data, warped), (warped, fixed.data)):
+        part = make()
+        part.prepare(a, b, fixed.grid)
+        values.append(part(b.copy(), weight)[0])
+    name = type(part).__name__
+    small(f"{name} is declared symmetric; exchanging the images changes the value", np.diff(values), 1e-9)
+
+
+def _flat(make, fixed, warped, weight):
+    """Constant images, and no weight at all: finite, without a warning."""
+    flat = np.full_like(warped, 0.5)
+    for f, m, w in ((fixed.data, flat, weight), (flat, warped, weight), (flat, flat, weight),
+                    (fixed.data, warped, np.zeros_like(weight))):
+        part = make()
+        part.prepare(f, m, fixed.grid)
+        with np.errstate(all="raise", under="ignore"):
+            value, adjoint = part(m, w)
+        require(np.isfinite(value) and np.isfinite(adjoint).all(),
+                f"{type(part).__name__}: of a constant image or without weight, the value is {value}, and "
+                f"{int((~np.isfinite(adjoint)).sum())} entries of the adjoint are not finite")
+
+
+def _optimum(make, fixed, weight):
+    data = fixed.data
+    part = make()
+    part.prepare(data, data, fixed.grid)
+    best = part(data.copy(), weight)[0]
+    noise = np.random.default_rng(3).standard_normal(data.shape)
+    others = {"noise": data + 0.3 * noise, "a little noise": data + 0.03 * noise,
+              "a shift along x": np.roll(data, 1, -1), "a shift along y": np.roll(data, -2, -2)}
+    for what, other in others.items():
+        value = part(np.ascontiguousarray(other), weight)[0]
+        require(best < value,
+                f"{type(part).__name__}: {best:.8g} for identical images, {value:.8g} after {what}")
+
+
+def _precision(make, fixed, moving, warped, weight):
+    values = []
+    for dtype in (np.float64, np.float32):
+        part = make()
+        part.prepare(fixed.data.astype(dtype), moving.data.astype(dtype), fixed.grid)
+        values.append(part(warped.astype(dtype), weight.astype(dtype))[0])
+    small(f"{type(part).__name__}: float32 and float64 values differ", np.diff(values), 1e-3)
