@@ -39,6 +39,7 @@ from classreg.kernels.cpu import (
     pointwise,
     sample,
     sample_cubic,
+    slopes,
 )
 from classreg.spline import BLOCK, basis, spline_band, spline_gram
 from classreg.stencil import gaussian_taps
@@ -51,9 +52,10 @@ def lattices(cells):
     n, m = cells + 3, 2 * cells + 1
     theta = np.random.default_rng(1).normal(scale=0.01, size=(3, n, n, n)).astype(np.float32)
     grams = np.stack([spline_gram(cells, 4.0, r).diagonals for r in range(3)]).astype(np.float32)
-    orders, factors = np.array([(2, 0, 0), (0, 2, 0), (0, 0, 2)]), np.ones(3, np.float32)
+    terms = np.array([(c, c, *2 * np.eye(3, dtype=int)[a]) for c in range(3) for a in range(3)])
+    factors = np.ones(len(terms), np.float32)
     planes, slab = np.empty((3, *theta.shape), np.float32), max(1, 3 * n // 32)
-    yield lattice.gram_planes, "3 terms", 3 * n, slab, (theta, grams, grams, orders, factors, planes)
+    yield lattice.gram_planes, "3 terms", 3 * n, slab, (theta, grams, grams, terms, factors, planes)
     yield lattice.gram_sum, "3 terms", 3 * n, slab, (theta, planes, grams, np.empty_like(theta), sums(3 * n, slab, 1))
     at = spline_band(np.arange(m) / 2, cells)
     along = (at.starts, at.weights.astype(np.float32), at.weights.astype(np.float32))
@@ -67,6 +69,18 @@ def lattices(cells):
     boxes = np.zeros((max(1, cells**3 // 8), 3, 4, 4, 4, 8))
     yield folds.least, "eight cells at once", len(boxes), 64, (boxes, *nodes, *nodes, np.ones(3), np.eye(3),
                                                                np.empty((len(boxes), 8)))
+
+
+def energies(shape):
+    """The kernels of energies of slopes at points, and what turns a gradient."""
+    fresh, none, push = np.zeros((3, 3, *shape), np.float32), np.empty((0, 0, 0), np.float32), np.eye(3)
+    z, end = shape[0], (1e-6, sums(shape[0], 16, 1))
+    yield slopes.quadratic, "elastic", z, 16, (fresh, none, push, 0.0, 1.0, 0.5, *end)
+    yield slopes.variation, "", z, 16, (fresh, none, push, 1.0, 0.05, *end)
+    yield slopes.volume_change, "", z, 16, (fresh, none, push, 1.0, *end)
+    yield slopes.rigidity, "", z, 16, (fresh, none, push, np.eye(3), 1.0, *end)
+    yield dense.turn, "", z, 16, (fresh[0], fresh[1], push, fresh[2])
+    yield filters.damp, "", z, 16, (fresh[0, 0], *(np.ones(k) for k in shape), 1)
 
 
 def cases(shape):
@@ -111,6 +125,7 @@ def cases(shape):
     few = rows[:, :cells + 3].copy()
     yield filters.band_last, "spline along x", len(rows), 64, (few, *taps, outs.reshape(rows.shape))
     yield from lattices(cells)
+    yield from energies(shape)
     yield folds.count, "central differences", z, 16, (field, np.eye(3), np.ones(3), 0.0, sums(z, 16, 1))
 
     window = (image, other, weight, 4, 4, 4)

@@ -107,7 +107,7 @@ def register(fixed, moving, *, model: str = "bspline", metric: str | dict = "aut
     fixed, moving = door.load_pair(fixed, moving, fixed_mask, moving_mask, spacing, channels)
     begin, base = door.begin_of(init, fixed, moving), memory.resident()
     if plan is None:
-        metric, priors = _check_choice(fixed, model, metric, levels), door.priors_of(priors)
+        metric, priors = _check_choice(fixed, model, metric, levels), door.priors_of(priors, fixed.grid)
     else:
         door.check_plan(plan, fixed.grid, begin, fixed.channels)
         init = init if begin is not None else _plan_init(plan)
@@ -147,7 +147,7 @@ def plan(fixed, moving, *, model: str = "bspline", metric: str | dict = "auto", 
     door.check_options(threads, rotation=rotation)
     fixed, moving = door.load_pair(fixed, moving, None, None, spacing, channels)
     begin = door.begin_of(init, fixed, moving)
-    metric, priors = _check_choice(fixed, model, metric, levels), door.priors_of(priors)
+    metric, priors = _check_choice(fixed, model, metric, levels), door.priors_of(priors, fixed.grid)
     _check_pair(fixed, moving, init, begin)
     with Workspace(threads):
         f, m = normalised(fixed), normalised(moving)

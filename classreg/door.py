@@ -95,8 +95,8 @@ def _check_channels(metric, channels: int | None) -> None:
         metric.check_channels(channels)
 
 
-def priors_of(priors) -> list[dict[str, Any]]:
-    """Priors as plain data, the landmarks read.
+def priors_of(priors, grid: Grid) -> list[dict[str, Any]]:
+    """Priors as plain data, the landmarks read and the labels named; arrays lie on the fixed grid.
 
     Raises
     ------
@@ -111,13 +111,14 @@ def priors_of(priors) -> list[dict[str, Any]]:
         spec = {"name": spec} if isinstance(spec, str) else spec
         if not isinstance(spec, dict) or not isinstance(spec.get("name"), str):
             raise OptionError(f"a prior is a dictionary with a name ({', '.join(PRIORS)}) and options, got {spec!r}")
-        if spec["name"] not in PRIORS:
-            raise unknown("prior", spec["name"], PRIORS)
         spec = dict(spec)
         if spec["name"] == "landmarks":
             for end in ("fixed", "moving"):
                 if end in spec:
                     spec[end] = load_points(spec[end], f"{end} landmarks")
+        part = models.build(spec, PRIORS, "prior", grid)
+        if spec["name"] == "labels":
+            spec["labels"] = part.labels
         out.append(spec)
     return out
 

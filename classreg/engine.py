@@ -153,8 +153,8 @@ def check_needs(optimiser, transform, metric, regularisers, priors=()) -> None:
         if is_energy(r):
             if not hasattr(transform, getattr(r, "reads", "grams")):
                 raise OptionError(f"{what} is an energy of a deformation; {model} has none: leave the regulariser out")
-            if hasattr(r, "mend") and not hasattr(transform, "folded"):
-                raise OptionError(f"{what} mends the folds of splines; {model} is none: use jacobian")
+            if any(not hasattr(transform, name) for name in getattr(r, "needs", ())):
+                raise OptionError(f"{what} keeps splines from folding; {model} is none: use jacobian")
             if r.acts_on not in ("displacement", carried):
                 raise OptionError(f"{what} is an energy of the {r.acts_on}, which {model} has not: "
                                   "give acts_on='displacement'")

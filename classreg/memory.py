@@ -66,8 +66,14 @@ RESULT = {"bspline": 2.4, "dense": 2.5, "velocity": 3.5}
 #: sets of parameters alive at once: current, trial and best ones, gradients, steps, moments
 PARAMETERS = {"gauss_newton": 0, "lbfgs": 7, "adam": 6, "greedy": 3}
 
-#: sets of parameters per regulariser with an energy, and what computes it
-ENERGY, ENERGIES = 1, 4
+#: sets of parameters per regulariser with an energy, and what computes it; more for those that mix derivatives
+ENERGY, ENERGIES, MIXED = 1, 4, 4
+
+#: energies that read slopes, and values that they take per corner of half a cell, or fields on a dense grid
+SLOPES, PER_CORNER, PER_SAMPLE = {"tv", "jacobian", "rigidity"}, 15, 4
+
+#: values per sample of the prior on labels: of each of them, and once in fields
+LABEL, LABELS = 4, 2
 
 #: values per corner of half a cell that the barrier against folds takes
 BARRIER = 22
@@ -282,7 +288,15 @@ def _level(stage: Stage, level: Level, fixed: Image, moving: Image) -> float:
             fields += BARRIER * 8 * theta / grid.ndim
     elif transform != "linear":
         theta = grid.ndim * grid.size
-    energies = sum("weight" in r for r in stage.regularisers)
+    energies = [r for r in stage.regularisers if r["name"] not in ("gaussian", "volume") and r.get("sigma") is None]
+    fields += _priors(stage, grid)
+    if transform != "linear" and any(_reads_slopes(part) for part in (*energies, *stage.priors)):
+        fields += PER_CORNER * 8 * theta / grid.ndim if transform == "bspline" else PER_SAMPLE * theta
+    if any(r["name"] in ("curvature", "elastic") and not _reads_slopes(r) for r in energies):
+        fields += MIXED * theta
+    if optimiser == "greedy":  # gradients turned into the tangent
+        fields += theta * sum(r.get("acts_on", "displacement") == "displacement" for r in energies)
+    energies = len(energies)
     sets = PARAMETERS.get(optimiser, max(PARAMETERS.values()))
     sets += 2 * stage.optimiser.get("memory", 6) if optimiser == "lbfgs" else 0
     sets += ENERGY * energies + ENERGIES * (energies > 0)
@@ -307,6 +321,23 @@ def _metric(spec: dict, channels: int) -> tuple[float, float, float, float]:
     used, kept, diagonal, curvature = zip(*parts)
     together = sum(widened) * (1 + (len(widened) > 1))  # of all parts, and those in one array
     return max(used), sum(kept), sum(diagonal) + together + channels, sum(curvature) + channels
+
+
+def _reads_slopes(part: dict) -> bool:
+    return part["name"] in SLOPES or part.get("where") is not None
+
+
+def _priors(stage: Stage, grid: Grid) -> float:
+    """Values that priors hold beside what reads slopes."""
+    held = 0.0
+    for prior in stage.priors:
+        if prior["name"] == "labels":
+            held += grid.size * (LABEL * len(prior.get("labels") or ()) + 1 + LABELS * grid.ndim)
+        elif prior["name"] == "landmarks" and stage.transform["name"] in ("dense", "velocity"):
+            held += 2 * grid.ndim * grid.size
+        elif prior["name"] == "rigidity" and stage.transform["name"] != "linear":
+            held += 2 * grid.ndim * grid.size
+    return held
 
 
 def _result(stage: Stage, fixed: Image) -> float:

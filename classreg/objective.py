@@ -143,7 +143,7 @@ class Objective:
         transform, carried = self.transform, getattr(self.transform, "acts_on", "displacement")
         for r in self._energies:
             itself = r.acts_on == carried
-            field = theta if itself else transform.field_of(theta, self.at)
+            field = theta if itself else transform.displacement(theta)
             value, gradient = r(field, getattr(transform, getattr(r, "reads", "grams"))(field, self.at))
             if gradient is not None and getattr(transform, "compositive", False) and r.acts_on == "displacement":
                 gradient = transform.to_tangent(field, gradient, workspace().buffer(f"tangent {id(r)}", field.shape,

@@ -76,11 +76,12 @@ class Back:
     position: Position
     order: int
     warped: np.ndarray
+    name: str = "force"
 
     def force(self, adjoint: np.ndarray) -> np.ndarray:
         """d value / d u, (d, *at.shape3), in 1/mm, from an adjoint (C, *at.shape3)."""
         p, ws = self.position, workspace()
-        out = ws.buffer("force", (self.phi.ndim, *self.at.shape3), adjoint.dtype)
+        out = ws.buffer(self.name, (self.phi.ndim, *self.at.shape3), adjoint.dtype)
         kernel, data = _kernels(self.image, self.order)
         ws.run(kernel.force, out.shape[1], data, p.matrix, p.push, p.field, adjoint, out)
         return out
@@ -92,7 +93,7 @@ class Back:
         and the sums of it and of its square are returned too.
         """
         ws, d = workspace(), self.phi.ndim
-        out = ws.buffer("force", (d if curvature is None else d + 1, *self.at.shape3), adjoint.dtype)
+        out = ws.buffer(self.name, (d if curvature is None else d + 1, *self.at.shape3), adjoint.dtype)
         to_world = np.ascontiguousarray(self.at.inverse3[:3, :3].T)
         none = np.empty((len(adjoint), 0, 0, 0), adjoint.dtype)
         sums = ws.total(dense.stencil, out.shape[1], 2, self.warped, adjoint, none if curvature is None else curvature,
@@ -165,7 +166,8 @@ def sample(image: Image, phi: Mapping, at: Grid | Points, order: int = 1, name: 
         ws.run(linear.warp, mask.shape[1], source, p.matrix, p.push, p.field, mask,
                ws.buffer(name + " unused", at.shape3, data.dtype))
         np.multiply(weight, mask[0], out=weight)
-    return warped, weight, Back(image, phi, at, p, order, warped)
+    force = "force" if name == "warped" else f"{name} force"
+    return warped, weight, Back(image, phi, at, p, order, warped, force)
 
 
 def resample_labels(image: Image, phi: Mapping, grid: Grid, outside: float = 0) -> np.ndarray:

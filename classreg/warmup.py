@@ -112,11 +112,30 @@ def _exercise() -> None:
     plan = api.plan(pair.fixed, pair.moving, model="bspline")
     stage = replace(plan.stages[-1], regularisers=({"name": "volume", "below": 1.0},))  # a barrier that acts
     api.register(pair.fixed, pair.moving, plan=replace(plan, stages=(*plan.stages[:-1], stage)))
+    _steered(api, pair, masks)
     wild = np.random.default_rng(0).normal(scale=5, size=(3, 6, 6, 6)).astype(np.float32)
     folds.suspects(wild, np.full(3, 10.0), np.eye(3))  # a lattice that no registration above may have come to
     for dtype in LABELS:
         labels = pair.moving_labels.with_array(pair.moving_labels.array.astype(dtype))
         api.apply(result, labels, pair.fixed, interpolation="label")
+
+
+def _steered(api, pair, masks) -> None:
+    """Energies, filters and priors that no default has."""
+    from .models import with_priors
+
+    points = pair.fixed_points.tolist()
+    region = pair.fixed_labels.with_array((pair.fixed_labels.array > 1).astype(np.uint8))
+    priors = ({"name": "landmarks", "fixed": points, "moving": pair.moving_points.tolist()},
+              {"name": "rigidity", "region": region})
+    energies = [{"name": name, **more} for name in ("diffusion", "curvature", "elastic", "tv", "jacobian")
+                for more in ({}, {"where": region})]
+    filters = [{"name": "curvature", "sigma": 1.0, "acts_on": what} for what in ("update", "displacement")]
+    for model in ("bspline", "greedy"):
+        plan = api.plan(pair.fixed, pair.moving, model=model, metric="ncc", iterations=1)
+        stage = replace(plan.stages[-1], regularisers=(*energies, *(filters if model == "greedy" else ())))
+        stages = with_priors((*plan.stages[:-1], stage), priors)
+        api.register(pair.fixed, pair.moving, plan=replace(plan, stages=tuple(stages)), **masks)
 
 
 def _report(name, kernel) -> Compiled:

@@ -39,8 +39,8 @@ def regulariser(make: Callable) -> None:
         grid, matrix = scene(ndim)[0].grid, np.eye(ndim + 1)
         if is_energy(part):
             for carrier in (BSpline(grid, 4.0, matrix), Dense(grid, matrix)):
-                mended = not hasattr(part, "mend") or hasattr(carrier, "folded")
-                if mended and hasattr(carrier, getattr(part, "reads", "grams")):
+                needs = (getattr(part, "reads", "grams"), *getattr(part, "needs", ()))
+                if all(hasattr(carrier, name) for name in needs):
                     _energy(part, carrier, grid)
         if hasattr(part, "smooth"):
             filtering = make()

@@ -66,11 +66,15 @@ class Greedy:
         longest = m["length"] * grid.resolution
         smooth, update = fluid.smooth(force, grid, spare), force  # smoothed, the force may be written over
         ws.run(dense.newton, force.shape[1], smooth, diagonal[0], m["damping"], longest, update)
-        moved = objective.transform.retract(theta, update, out=spare)
         field = self._filter(objective, objective.transform.acts_on)
-        new = field.smooth(moved, grid, self._free(theta, state))
         value = state.best_value
-        e = objective(new)
+        for _ in range(10):  # a barrier refuses what would fold
+            moved = objective.transform.retract(theta, update, out=ws.buffer("scratch", theta.shape, theta.dtype))
+            new = field.smooth(moved, grid, self._free(theta, state))
+            e = objective(new)
+            if np.isfinite(e.value):
+                break
+            update *= update.dtype.type(0.5)
         state.step = longest
         state.keep(new, e)
         if not np.isfinite(e.value):

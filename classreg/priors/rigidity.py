@@ -56,7 +56,7 @@ class Rigidity:
             strain = a.T @ a - np.eye(d)
             pull = np.einsum("pij,ij->p", transform.tangent(theta)[:, :d, :d], self.weight * a @ strain)
             return float(self.weight / 4 * np.sum(strain**2)), pull
-        field = transform.field_of(theta, self._grid) if hasattr(transform, "field_of") else theta
+        field = transform.displacement(theta)
         slopes = transform.slopes(field, self._grid)
         region = self.region.at(slopes.points, field.dtype)
         share = float(np.mean(region, dtype=np.float64))

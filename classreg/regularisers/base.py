@@ -10,6 +10,9 @@ Must not import: transforms, optimisers, engine, numba, cupy.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+
 import numpy as np
 from scipy.fft import dctn, idctn
 
@@ -20,6 +23,12 @@ from ..image import Image
 from ..kernels.cpu import filters
 from ..mapping import Mapping
 from ..sampling import sample
+from ..spline import band
+
+log = logging.getLogger("classreg")
+
+#: how often coefficients are mended; the second half of the rounds shrink them, which must end the folds
+ROUNDS = 100
 
 ACTS_ON = ("displacement", "velocity", "update")
 
@@ -118,3 +127,22 @@ def cosine_filter(field: np.ndarray, grid: Grid, sigma: float, power: int, out: 
         if back is not part:
             np.copyto(part, back)
     return out
+
+
+def unfolded(theta: np.ndarray, folded: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """The coefficients (d, z, y, x), smoothed where `folded(theta)`, (z, y, x) bool, says so, until it says so nowhere.
+
+    What resists is shrunk towards the identity.
+    """
+    smooth = [band(np.tile([0.25, 0.5, 0.25], (n, 1)), np.arange(n) - 1, n) for n in theta.shape[1:]]
+    for k in range(ROUNDS):
+        bad = folded(theta)
+        if not bad.any():
+            break
+        log.debug("round %d: %d coefficients fold", k + 1, bad.sum())
+        if k < ROUNDS // 2:
+            mean = smooth[0].apply(smooth[1].apply(smooth[2].apply(theta, 3), 2), 1)
+            theta = np.where(bad, mean, theta)
+        else:
+            theta = theta * theta.dtype.type(0.8)
+    return theta

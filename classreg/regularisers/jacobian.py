@@ -13,7 +13,10 @@ import numpy as np
 
 from ..image import Image
 from ..kernels.cpu import slopes as kernels
-from .base import Energy
+from .base import Energy, unfolded
+
+#: the determinant up to which a place is smoothed before a level that would begin with folds
+LEAST = 0.05
 
 
 class Jacobian(Energy):
@@ -34,3 +37,14 @@ class Jacobian(Energy):
         """Value and gradient in the coefficients; None for a gradient of zero."""
         return slopes.density(theta, kernels.volume_change, self.weight, where=self.weights(slopes, theta.dtype),
                               name=self.name)
+
+    def mend(self, theta: np.ndarray, transform, everywhere: bool = False) -> np.ndarray:
+        """The coefficients, smoothed around places that fold, if the energy is infinite where a level begins."""
+        def folded(t):
+            field = transform.displacement(t)
+            return transform.slopes(field).low(field, LEAST)
+
+        field = transform.displacement(theta)
+        if everywhere or np.isfinite(self(field, transform.slopes(field))[0]):
+            return theta
+        return unfolded(theta, folded)

@@ -39,7 +39,8 @@ def quadratic(theta: np.ndarray, grams, terms, name: str) -> tuple[float, np.nda
                   for axis, kinds, n in zip(grams.axes, orders, theta.shape[1:]))
     index = [(b, c, *(orders[k].index(at[k]) for k in range(3))) for _, at, b, c in terms]
     index, factors = np.array(index, np.int64).reshape(-1, 5), np.array([term[0] for term in terms], theta.dtype)
-    planes = ws.buffer("gram planes", (len(gz), *theta.shape), theta.dtype)
+    most = max(3, len(gz))  # so that the common energies share them
+    planes = ws.buffer(f"gram planes {most}", (most, *theta.shape), theta.dtype)[:len(gz)]
     gradient = ws.buffer(name, theta.shape, theta.dtype)
     work = theta.shape[0] * theta.shape[1]
     slab = max(1, work // 32)

@@ -9,17 +9,10 @@ Must not import: transforms, optimisers, engine, numba, cupy.
 
 from __future__ import annotations
 
-import logging
-
 import numpy as np
 
 from ..errors import OptionError
-from ..spline import band
-
-log = logging.getLogger("classreg")
-
-#: how often a lattice is mended; the second half of them shrink it, which must end the folds
-ROUNDS = 100
+from .base import unfolded
 
 
 class Volume:
@@ -36,6 +29,7 @@ class Volume:
 
     acts_on = "displacement"
     reads = "slopes"
+    needs = ("folded",)
 
     def __init__(self, weight: float = 1.0, below: float = 0.3, least: float = 0.05):
         if not (weight > 0 and 0 <= least < below <= 1):
@@ -53,15 +47,6 @@ class Volume:
         With `everywhere`, until no fold is left between or at the samples of the fixed grid either; a lattice that
         resists is shrunk towards the identity.
         """
-        smooth = [band(np.tile([0.25, 0.5, 0.25], (n, 1)), np.arange(n) - 1, n) for n in theta.shape[1:]]
-        for k in range(ROUNDS):
-            bad = transform.folded(theta) if everywhere else transform.slopes(theta).low(theta, 2 * self.least)
-            if not bad.any():
-                break
-            log.debug("round %d: %d control points fold", k + 1, bad.sum())
-            if k < ROUNDS // 2:
-                mean = smooth[0].apply(smooth[1].apply(smooth[2].apply(theta, 3), 2), 1)
-                theta = np.where(bad, mean, theta)
-            else:
-                theta = theta * theta.dtype.type(0.8)
-        return theta
+        if everywhere:
+            return unfolded(theta, transform.folded)
+        return unfolded(theta, lambda t: transform.slopes(t).low(t, 2 * self.least))

@@ -6,7 +6,12 @@
     fit(field, grid)                  deformable ones: parameters of a displacement in mm on a grid
     retract(theta, step)              theta moved by a tangent step
     reach(step)                       about how far a step moves a point, mm
-    grams(theta, at)                  per axis, Gram matrices of derivatives 0, 1, 2 (deformable ones, for regularisers)
+  and deformable ones, for regularisers and priors:
+    displacement(theta)               coefficients of u (theta itself, unless that is a velocity)
+    grams(c, at)                      along each axis, Gram matrices of derivatives of coefficients c, see `grams.py`
+    slopes(c, at)                     their derivatives at points, and the way back, see `slopes.py`
+    to_tangent(u, gradient, out)      of those that compose: a gradient in u, turned into the tangent
+    folded(theta)                     splines: control points around folds
 """
 
 from .bspline import BSpline

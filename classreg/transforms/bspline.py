@@ -128,6 +128,10 @@ class BSpline:
             self._bands[key] = tuple(out)
         return self._bands[key]
 
+    def displacement(self, theta: np.ndarray) -> np.ndarray:
+        """The coefficients of the displacement: the lattice itself."""
+        return theta
+
     def grams(self, theta: np.ndarray, at: Grid) -> Grams:
         """Gram matrices of the basis' derivatives: exact integrals on the lattice."""
         cells = self.cells_of(theta)

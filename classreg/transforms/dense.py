@@ -80,6 +80,10 @@ class Dense:
             return np.add(theta, step, out=out)
         return compose(theta, step, self._level, out)
 
+    def displacement(self, theta: np.ndarray) -> np.ndarray:
+        """The displacement in mm on the level's grid."""
+        return self.field_of(theta, self._level)
+
     def to_tangent(self, field: np.ndarray, gradient: np.ndarray, out: np.ndarray) -> np.ndarray:
         """The gradient in the displacement, turned to that in a step w of `retract`, both (d, z, y, x); into `out`.
 
@@ -97,8 +101,9 @@ class Dense:
         """Gram matrices of finite differences."""
         return Grams(tuple(partial(difference_gram, n, s) for n, s in zip(at.shape3, at.spacing3)), frame_of(at))
 
-    def slopes(self, theta: np.ndarray, at: Grid) -> Slopes:
+    def slopes(self, theta: np.ndarray, at: Grid | None = None) -> Slopes:
         """The operator that gives finite differences at the samples; see `spline.difference_band`."""
+        at = self._level if at is None else at
         bands = [(None, *(difference_band(n, s, r) for r in (1, 2))) for n, s in zip(at.shape3, at.spacing3)]
         return Slopes(tuple(bands), frame_of(at), at)
 

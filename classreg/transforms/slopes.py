@@ -108,10 +108,9 @@ class Slopes:
 
     def _back(self, force, orders, gradient, first):
         """The transpose of `_along`, written to or added to `gradient`."""
-        for axis in (1, 2, 3):
-            b = self.bands[axis - 1][orders[axis - 1]]
-            if b is not None:
-                force = b.adjoint(force, axis, f"slopes back {axis}")
+        bands = [(axis, b) for axis in (1, 2, 3) if (b := self.bands[axis - 1][orders[axis - 1]]) is not None]
+        for axis, b in bands:
+            force = b.adjoint(force, axis, "slopes back" if len(bands) == 1 else f"slopes back {axis}")
         if first:
             np.copyto(gradient, force)
         else:
@@ -153,17 +152,18 @@ class Slopes:
         for a in range(3 - d, 3):
             s = theta
             for axis in range(3):
-                s = self.bands[axis][int(a == axis)].apply(s, axis + 1)
+                b = self.bands[axis][int(a == axis)]
+                s = s if b is None else b.apply(s, axis + 1)
             out.append(s)
         return np.stack(out)
 
     def low(self, theta: np.ndarray, least: float) -> np.ndarray:
-        """Control points that move a point where the determinant is not above `least`, (*lattice) bool."""
-        s, d = self(theta), len(theta)
-        jacobian = np.moveaxis(s.reshape(d, d, -1), 2, 0).swapaxes(1, 2) + self.frame
-        at = np.linalg.det(jacobian) / np.linalg.det(self.frame) <= least
+        """Coefficients that move a point where the determinant is not above `least`, (z, y, x) bool."""
+        s, per = self(theta), np.linalg.det(self.frame)
         out = np.zeros(theta.shape[1:], bool)
-        for index in np.argwhere(at.reshape(s.shape[2:])):
-            k = np.floor(index * (np.array(out.shape) - 3).clip(0) / (np.array(s.shape[2:]) - 1).clip(1)).astype(int)
-            out[tuple(slice(i, i + 4) for i in k)] = True
+        for z in range(s.shape[2]):  # plane by plane, to save memory
+            jacobian = np.moveaxis(s[:, :, z], (0, 1), (-1, -2)) + self.frame
+            for y, x in np.argwhere(np.linalg.det(jacobian) / per <= least):
+                out[tuple(slice(b.starts[i], b.starts[i] + b.weights.shape[1])
+                          for (_, b, _), i in zip(self.bands, (z, y, x)))] = True
         return out
