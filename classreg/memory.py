@@ -296,10 +296,11 @@ def _level(stage: Stage, level: Level, fixed: Image, moving: Image) -> float:
         fields += MIXED * theta
     if optimiser == "greedy":  # gradients turned into the tangent
         fields += theta * sum(r.get("acts_on", "displacement") == "displacement" for r in energies)
+    grams = any(not _reads_slopes(r) for r in energies)
     energies = len(energies)
     sets = PARAMETERS.get(optimiser, max(PARAMETERS.values()))
     sets += 2 * stage.optimiser.get("memory", 6) if optimiser == "lbfgs" else 0
-    sets += ENERGY * energies + ENERGIES * (energies > 0)
+    sets += ENERGY * energies + ENERGIES * grams
     return VALUE * (copies + maps * grid.size + fields + sets * theta)
 
 

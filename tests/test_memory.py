@@ -61,6 +61,34 @@ def test_prediction_is_what_arrays_take(model, metric, kernels):
     assert found.bytes == pytest.approx(peak_of(plan, PAIR.fixed, PAIR.moving), rel=0.15), found.phase
 
 
+REGION = PAIR.fixed_labels.with_array((PAIR.fixed_labels.array > 1).astype(np.float32))
+POINTS = {"name": "landmarks", "fixed": PAIR.fixed_points.tolist(), "moving": PAIR.moving_points.tolist()}
+OVERLAP = {"name": "labels", "fixed": PAIR.fixed_labels, "moving": PAIR.moving_labels, "labels": [1, 2, 3]}
+FILTERS = tuple({"name": "curvature", "sigma": 1.0, "acts_on": what} for what in ("update", "displacement"))
+
+
+@pytest.mark.parametrize("model, regularisers, priors", [
+    ("bspline", ({"name": "curvature"}, {"name": "elastic"}), ()),
+    ("bspline", ({"name": "tv"},), ()),
+    ("bspline", ({"name": "diffusion", "where": REGION}, {"name": "jacobian"}), (POINTS,)),
+    ("dense", ({"name": "elastic"},), (POINTS,)),
+    ("dense", ({"name": "tv"}, {"name": "jacobian"}), ()),
+    ("dense", ({"name": "diffusion"},), (OVERLAP,)),
+    ("greedy", FILTERS, ()),
+    ("greedy", (*FILTERS, {"name": "jacobian"}), (POINTS,)),
+    ("greedy", FILTERS, ({"name": "rigidity", "region": REGION}, OVERLAP)),
+])
+def test_energies_and_priors_are_predicted(model, regularisers, priors, kernels):
+    plan = classreg.plan(PAIR.fixed, PAIR.moving, model=model, metric="mi")
+    stage = replace(plan.stages[-1], regularisers=regularisers, priors=priors)
+    plan = replace(shortened(replace(plan, stages=(*plan.stages[:-1], stage)), 7 if model == "bspline" else 3),
+                   search="none")
+    tiny = head_phantom(8.0)
+    classreg.register(tiny.fixed, tiny.moving, plan=plan)  # loads what is compiled
+    found = predict(plan, PAIR.fixed, PAIR.moving, base=0)
+    assert found.bytes == pytest.approx(peak_of(plan, PAIR.fixed, PAIR.moving), rel=0.15), found.phase
+
+
 @pytest.mark.parametrize("spacing", [3.0, 2.0])
 def test_the_discrete_search_is_predicted(spacing, kernels):
     pair = head_phantom(spacing)

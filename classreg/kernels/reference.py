@@ -334,12 +334,11 @@ def damp(waves, rz, ry, rx, power):
 
 
 def turn(field, gradient, to_world):
-    """out[l] = g_l + sum_k g_k du_k/dx_l, differences as `numpy.gradient` takes them."""
-    out = gradient.astype(float).copy()
+    """out[l] = g_l + sum_k g_k du_k/dx_l by central differences, u being constant beyond the border."""
+    out, wide = gradient.astype(float).copy(), np.pad(field.astype(float), [(0, 0)] + 3 * [(1, 1)], mode="edge")
     for axis in range(3):
-        if field.shape[axis + 1] > 1:
-            part = np.sum(gradient * np.gradient(field.astype(float), axis=axis + 1), 0)
-            out += to_world[:len(field), axis].reshape(-1, 1, 1, 1) * part
+        slope = np.gradient(wide, axis=axis + 1)[:, 1:-1, 1:-1, 1:-1]
+        out += to_world[:len(field), axis].reshape(-1, 1, 1, 1) * np.sum(gradient * slope, 0)
     return out
 
 

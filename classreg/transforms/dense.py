@@ -88,12 +88,12 @@ class Dense:
         """The gradient in the displacement, turned to that in a step w of `retract`, both (d, z, y, x); into `out`.
 
         Of phi o (id + w), u + w + Du w to first order, it is (1 + Du)^T gradient, with central differences of the
-        displacement `field`.
+        displacement `field`, which `compose` takes as constant beyond the border.
         """
         if not self.compositive:
             np.copyto(out, gradient)
             return out
-        to_world = push(self._level.inverse3.T, len(field))
+        to_world = np.ascontiguousarray(self._level.inverse3[:3, :3].T)
         workspace().run(kernels.turn, field.shape[1], field, gradient, to_world, out)
         return out
 

@@ -141,7 +141,7 @@ def compose(z0, z1, slab, field, step, push, out):
 
 @kernel
 def turn(z0, z1, slab, field, gradient, to_world, out):
-    """out[l] = g_l + sum_k g_k du_k/dx_l, all (d, Z, Y, X): central differences, one-sided at the border.
+    """out[l] = g_l + sum_k g_k du_k/dx_l, all (d, Z, Y, X): central differences, u being constant beyond the border.
 
     to_world (3, 3) takes a derivative per index (z, y, x) to one per mm: du/dx_l = sum_a to_world[l, a] du/da.
     """
@@ -151,19 +151,16 @@ def turn(z0, z1, slab, field, gradient, to_world, out):
     push = to_world.astype(out.dtype)
     for z in range(z0, z1):
         za, zb = max(z - 1, 0), min(z + 1, Z - 1)
-        fz = T(1.0 / max(zb - za, 1))
         for y in range(Y):
             ya, yb = max(y - 1, 0), min(y + 1, Y - 1)
-            fy = T(1.0 / max(yb - ya, 1))
             for x in range(X):
                 xa, xb = max(x - 1, 0), min(x + 1, X - 1)
-                fx = T(1.0 / max(xb - xa, 1))
                 gz, gy, gx = T(0), T(0), T(0)
                 for k in range(d):
-                    g = gradient[k, z, y, x]
-                    gz += g * fz * (field[k, zb, y, x] - field[k, za, y, x])
-                    gy += g * fy * (field[k, z, yb, x] - field[k, z, ya, x])
-                    gx += g * fx * (field[k, z, y, xb] - field[k, z, y, xa])
+                    g = T(0.5) * gradient[k, z, y, x]
+                    gz += g * (field[k, zb, y, x] - field[k, za, y, x])
+                    gy += g * (field[k, z, yb, x] - field[k, z, ya, x])
+                    gx += g * (field[k, z, y, xb] - field[k, z, y, xa])
                 out[0, z, y, x] = gradient[0, z, y, x] + push[0, 0] * gz + push[0, 1] * gy + push[0, 2] * gx
                 out[1, z, y, x] = gradient[1, z, y, x] + push[1, 0] * gz + push[1, 1] * gy + push[1, 2] * gx
                 if d == 3:
