@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -105,12 +106,14 @@ def test_register_passes_its_options_on(engine, tmp_path):
     out = tmp_path / "new" / "out"
     done = run("register", "f.nii", "m.nii", "-o", out, "--model", "affine", "--metric", "ncc",
                "--fixed-mask", "a.nii", "--moving-mask", "b.nii", "--init", "moments", "--threads", 3,
-               "--time-limit", 20, "--levels", "4,2,1", "--memory-limit", "2GB")
+               "--time-limit", 20, "--levels", "4,2,1", "--memory-limit", "2GB",
+               "--fixed-points", "p.csv", "--moving-points", "q.csv")
     assert done.exit_code == 0, done.output
     fixed, moving, options = engine.calls[0]
     assert (str(fixed), str(moving)) == ("f.nii", "m.nii")
     callback = options.pop("callback")
     assert callable(callback)
+    assert options.pop("priors") == [{"name": "landmarks", "fixed": Path("p.csv"), "moving": Path("q.csv")}]
     assert {key: str(value) for key, value in options.items() if key.endswith("mask")} == {
         "fixed_mask": "a.nii", "moving_mask": "b.nii"}
     assert {key: value for key, value in options.items() if not key.endswith("mask")} == {
@@ -128,7 +131,13 @@ def test_register_defaults_leave_the_choice_to_the_library(engine, tmp_path):
     options.pop("callback")
     assert options == {"model": "bspline", "metric": "auto", "fixed_mask": None, "moving_mask": None,
                        "init": "auto", "threads": None, "time_limit": None, "memory_limit": None,
-                       "levels": None}
+                       "levels": None, "priors": []}
+
+
+def test_landmarks_come_in_pairs(engine, tmp_path):
+    done = run("register", "f.nii", "m.nii", "-o", tmp_path / "out", "--fixed-points", "p.csv")
+    assert done.exit_code == 2 and "give --fixed-points and --moving-points, or neither" in plain(done.output)
+    assert not engine.calls
 
 
 def test_a_metric_may_be_json(engine, tmp_path):
