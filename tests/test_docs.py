@@ -19,6 +19,7 @@ from classreg.io import save_image
 from classreg.metrics import METRICS
 from classreg.models import DEFORMABLE, LINEAR, LINEAR_OPTIMISER, MODELS
 from classreg.optimisers import OPTIMISERS
+from classreg.priors import PRIORS
 from classreg.regularisers import REGULARISERS
 from classreg.resample import INTERPOLATIONS
 from classreg.transforms import TRANSFORMS
@@ -30,7 +31,7 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 # the head of a table's first column, and what the column must list
 DICTIONARIES = {
-    "model": MODELS, "metric": METRICS, "regulariser": REGULARISERS, "optimiser": OPTIMISERS,
+    "model": MODELS, "metric": METRICS, "regulariser": REGULARISERS, "prior": PRIORS, "optimiser": OPTIMISERS,
     "transform": TRANSFORMS, "init": INITS, "interpolation": INTERPOLATIONS,
     "error": [name for name, value in vars(errors).items()
               if isinstance(value, type) and value.__module__ == errors.__name__],
@@ -68,10 +69,11 @@ def workplace(tmp_path, monkeypatch):
         grey = getattr(flat, name).array
         imsave(tmp_path / f"{name}.png", np.stack([grey, 0.7 * grey, 0.4 * grey], -1) / grey.max())
     monkeypatch.chdir(tmp_path)
-    before = dict(METRICS)  # pages and examples add metrics of their own
+    before = [(table, dict(table)) for table in (METRICS, PRIORS)]  # pages and examples add parts of their own
     yield tmp_path
-    METRICS.clear()
-    METRICS.update(before)
+    for table, names in before:
+        table.clear()
+        table.update(names)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=label)
@@ -123,6 +125,14 @@ def test_table_of_metrics_names_their_optimiser_and_options():
     for (metric,), optimiser, options in zip(table["metric"], table["linear models by"], table["options"]):
         assert optimiser == [LINEAR_OPTIMISER[metric]]
         assert options == list(inspect.signature(METRICS[metric]).parameters)
+
+
+@pytest.mark.parametrize("page, head, parts", [("regularisers.md", "regulariser", REGULARISERS),
+                                               ("priors.md", "prior", PRIORS)])
+def test_tables_name_all_options(page, head, parts):
+    table = next(t for t in tables(ROOT / "docs" / page) if head in t)
+    for (name,), options in zip(table[head], table["options"]):
+        assert options == list(inspect.signature(parts[name]).parameters)
 
 
 def test_every_page_is_in_the_index():

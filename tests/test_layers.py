@@ -32,7 +32,7 @@ APART = [("metrics", "regularisers"), ("metrics", "transforms"), ("regularisers"
 UPWARD = {("save", "report")}
 
 #: dictionaries of parts, which only floors 4 and 5 may look into
-REGISTRIES = {"METRICS", "REGULARISERS", "TRANSFORMS", "OPTIMISERS", "MODELS"}
+REGISTRIES = {"METRICS", "REGULARISERS", "PRIORS", "TRANSFORMS", "OPTIMISERS", "MODELS"}
 
 #: where a package may be imported; "inside" means within a function, so that it is loaded when it is needed
 ALLOWED = {
