@@ -20,13 +20,14 @@ from collections.abc import Callable
 import numpy as np
 
 from .backend import Workspace
+from .draws import Random
 from .engine import check_needs
 from .grid import Grid
 from .image import Image
 from .mapping import Mapping
 from .metrics import SSD
 from .objective import Objective
-from .regularisers import Gaussian
+from .regularisers import Diffusion, Gaussian
 from .sampling import Points, sample
 from .stencil import smooth
 from .transforms import BSpline, Dense, Linear
@@ -130,6 +131,8 @@ def metric(make: Callable) -> None:
             _metric_flat(new, fixed, warped, weight)
             _metric_optimum(new, fixed, weight)
             _metric_precision(new, fixed, moving, warped, weight)
+            if not part.dense and hasattr(part, "take"):
+                _metric_take(part, fixed, moving, warped, weight)
 
 
 def transform(make: Callable[[Grid], object]) -> None:
@@ -223,7 +226,7 @@ def optimiser(make: Callable) -> None:
     >>> optimiser(LBFGS)
     """
     part = make()
-    name, allowed = type(part).__name__, {"gradient", "curvature", "smooth"}
+    name, allowed = type(part).__name__, {"gradient", "curvature", "product", "smooth"}
     _require(part.needs and set(part.needs) <= allowed,
              f"{name}.needs is {part.needs}; allowed are {sorted(allowed)}")
     for ndim in (2, 3):
@@ -232,12 +235,14 @@ def optimiser(make: Callable) -> None:
         if "smooth" in part.needs:
             model = Dense(fixed.grid, np.eye(ndim + 1), compositive=True)
             regularisers = [Gaussian(1.0, "update"), Gaussian(0.5, "displacement")]
+        elif "product" in part.needs:
+            model, regularisers = Dense(fixed.grid, np.eye(ndim + 1)), [Diffusion(1e-3)]
         check_needs(part, model, SSD(), regularisers)
         identity = model.refine(model.identity(), fixed.grid).astype(np.float64)
         with Workspace(1):
             objective = Objective(fixed, moving, model, SSD(), regularisers)
             begin, state = _optimiser_run(part, objective, identity)
-        if "smooth" in part.needs:
+        if isinstance(model, Dense):
             _require(state.best_value < 0.1 * begin,
                      f"{name}, {ndim}-D: the value fell from {begin} to {state.best_value} only")
         else:
@@ -246,6 +251,8 @@ def optimiser(make: Callable) -> None:
         truth = identity + SHIFT[:ndim].reshape((ndim,) + (1,) * (identity.ndim - 1))
         with Workspace(1):
             _optimiser_run(make(), Objective(fixed, moving, model, SSD(), regularisers), truth)
+        if getattr(part, "stochastic", False):
+            _optimiser_draws(make, fixed, moving, model)
 
 
 # -- what the checks are made of -----------------------------------------------------------------------------
@@ -302,6 +309,24 @@ def _metric_curvature(part, warped, weight):
         left = 0 if deflate is None else sum(np.sum(d * v) ** 2 for d in deflate.reshape(-1, *warped.shape))
         _require(left <= full * (1 + 1e-9),
                  f"{name}: the Gauss-Newton form is negative, {full:.6g} - {left:.6g}")
+
+
+def _metric_take(part, fixed, moving, warped, weight):
+    """Some samples alone are what all are with no weight on the others: ranges and scales do not follow them."""
+    some = np.flatnonzero(weight.ravel() > 0)[::3]
+    alone = weight.ravel()[some].reshape(1, 1, -1)
+    rest = np.zeros_like(weight)
+    rest.ravel()[some] = alone.ravel()
+    at = [np.ascontiguousarray(a.reshape(len(a), -1)[:, some])[:, None, None] for a in (fixed.data, warped)]
+    part.prepare(fixed.data, moving.data, fixed.grid)
+    value, adjoint = part(warped, rest)
+    adjoint = adjoint.reshape(len(adjoint), -1)[:, some].copy()
+    part.take(at[0])
+    found, force = part(at[1], alone)
+    name = type(part).__name__
+    _small(f"{name}: after `take`, the value is not that of these samples", found - value, 1e-9)
+    _small(f"{name}: after `take`, the adjoint is not that of these samples",
+           (force.reshape(adjoint.shape) - adjoint) / np.abs(adjoint).max(), 1e-6)
 
 
 def _metric_symmetry(make, fixed, warped, weight):
@@ -437,6 +462,28 @@ def _optimiser_run(part, objective, theta):
     _small(f"{name}: state.best_value is not that of state.best",
            objective(state.best).value - state.best_value, 1e-9)
     return begin, state
+
+
+def _optimiser_draws(make, fixed, moving, model):
+    """With other samples at every step: it finds the minimum, and the seed alone says by which way."""
+    name, ways = type(make()).__name__, []
+    for seed, threads in ((0, 1), (0, 3), (1, 1)):
+        part, theta, way = make(), model.identity(), []
+        with Workspace(threads):
+            draw = Random(256).on(fixed, np.random.default_rng(seed))
+            objective = Objective(fixed, moving, model, SSD(), draw=draw)
+            state = part.init(objective, theta)
+            for _ in range(200):
+                epoch = objective.epoch
+                theta = part.step(objective, theta, state)
+                _require(objective.epoch > epoch, f"{name} is declared stochastic; a step drew no samples")
+                _small(f"{name}: state.value is not that of theta", state.value - objective(theta).value, 1e-9)
+                way.append((state.value, theta.tobytes()))
+            error = np.abs(part.finish(objective, theta, state) - SHIFT[:fixed.grid.ndim]).max()
+        _require(error < 0.1, f"{name}, {fixed.grid.ndim}-D, drawn samples: {error:.3f} mm from the minimum")
+        ways.append(way)
+    _require(ways[0] == ways[1], f"{name}: the same seed went two ways with 1 and 3 threads")
+    _require(ways[0] != ways[2], f"{name}: two seeds went the same way")
 
 
 def _rotation(a, b, ndim):

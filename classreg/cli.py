@@ -94,10 +94,17 @@ def register(
     memory_limit: Annotated[str | None, typer.Option(help="Peak memory, as 2GB or 800MB; where the defaults need more, "
                                                           "the search and the finest levels are left out.")] = None,
     levels: Annotated[str | None, typer.Option(help="Pyramid factors from coarse to fine, as 4,2,1.")] = None,
+    optimiser: Annotated[str | None, typer.Option(help="Of the last stage: lbfgs, asgd, ...; by default the "
+                                                       "model's own.")] = None,
+    sampling: Annotated[str | None, typer.Option(help="Samples of the last stage: random or sobol; by default "
+                                                      "all.")] = None,
+    samples: Annotated[float | None, typer.Option(help="How many of them, or a share below 1.")] = None,
     quiet: Quiet = False,
 ) -> None:
     """Register MOVING to FIXED and save transform, warped image and report to the output folder."""
     factors, metric = _factors(levels), _metric(metric)
+    if samples is not None:
+        sampling = {"name": sampling or "random", "samples": samples}
     _check_folder(output)
     console = _console(quiet)
     import classreg
@@ -106,7 +113,8 @@ def register(
         result = classreg.register(
             fixed, moving, model=model, metric=metric, fixed_mask=fixed_mask, moving_mask=moving_mask,
             init=Path(init) if Path(init).is_file() else init, threads=threads, time_limit=time_limit,
-            memory_limit=memory_limit, callback=callback, levels=factors)
+            memory_limit=memory_limit, callback=callback, levels=factors,
+            optimiser=optimiser, sampling=sampling)
     result.save(output)
     if not quiet:
         typer.echo(result.status)

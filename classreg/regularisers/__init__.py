@@ -7,6 +7,7 @@ A regulariser has any of three faculties, and says what it acts on:
     mend(theta, transform, everywhere) -> theta     the nearest coefficients that a barrier admits
     acts_on = "displacement" | "velocity" | "update"
     reads = "grams" | "slopes"                      what the energy is given: a method of the transform
+    quadratic = True                                of energies whose gradient at v is their Hessian times v
 """
 
 from .bending import Bending

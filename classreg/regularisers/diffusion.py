@@ -15,6 +15,7 @@ class Diffusion:
 
     acts_on = "displacement"
     reads = "grams"
+    quadratic = True
 
     def __init__(self, weight: float = 1.0):
         self.weight = weight

@@ -75,6 +75,14 @@ class Dense:
             return np.add(theta, step, out=out)
         return compose(theta, step, self._level, out)
 
+    def spread(self, step: np.ndarray, at: Grid) -> np.ndarray:
+        """The displacement in mm that a step adds at the samples of a level, (d, z, y, x)."""
+        return step
+
+    def gather(self, force: np.ndarray, at: Grid, like: np.ndarray, squared: bool = False) -> np.ndarray:
+        """The transpose of `spread` for a field like another; `squared`, that of its squared entries."""
+        return force
+
     def grams(self, theta: np.ndarray, at: Grid):
         """Per axis, the Gram matrices of finite differences of order 0, 1, 2 (mm)."""
         return [[difference_gram(n, s, r) for r in range(3)] for n, s in zip(at.shape3, at.spacing3)]
