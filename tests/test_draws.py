@@ -12,7 +12,7 @@ from classreg import check
 from classreg.datasets import head_phantom
 from classreg.draws import LEAST, SAMPLINGS, Random, Sobol
 from classreg.errors import OptionError
-from classreg.metrics import SSD, MutualInformation
+from classreg.metrics import SSD, Composite, MutualInformation
 from classreg.objective import Objective
 from classreg.transforms import Linear
 
@@ -153,3 +153,11 @@ def test_asgd_draws_where_the_metric_can_do_with_it():
              ("auto", "ncc", "lncc")}
     assert kinds["auto"].metric["name"] == "mi" and kinds["auto"].sampling["name"] == "random"
     assert kinds["ncc"].sampling["name"] == "random" and kinds["lncc"].sampling is None
+
+
+def test_a_composite_takes_samples_if_its_parts_do():
+    parts = {"name": "composite", "parts": [{"metric": "mi"}, {"metric": "ncc", "weight": 0.5}]}
+    plan = classreg.plan(PAIR.fixed, PAIR.moving, model="affine", metric=parts, optimiser="asgd")
+    assert plan.stages[-1].sampling["name"] == "random"
+    check.metric(lambda: Composite([{"metric": MutualInformation()}, {"metric": SSD(), "channels": [0]}]))
+    refused("Composite looks at neighbourhoods", metric="composite", sampling="random")
