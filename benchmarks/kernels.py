@@ -36,6 +36,7 @@ from classreg.kernels.cpu import (
     labels,
     lattice,
     local,
+    points,
     pointwise,
     sample,
     sample_cubic,
@@ -102,6 +103,9 @@ def cases(shape):
     yield dense.stencil, "with curvature", z, 16, (image[None], other[None], weight[None], push,
                                                    np.empty((4, *shape), np.float32), sums(z, 16, 2))
     yield dense.newton, "", z, 16, (field, np.abs(image), 0.1, 1.0, outs)
+    tensor = np.empty((6, *shape), np.float32)
+    yield dense.tensor, "one channel", z, 16, (field, weight, True, tensor)
+    yield dense.multiply, "", z, 16, (tensor, field, outs)
     yield dense.compose, "", z, 16, (field, np.roll(field, 1, axis=2), push, outs)
     yield labels.vote, "uint8", z, 16, ((image > 0).astype(np.uint8), turn, push, field, np.uint8(0),
                                         np.empty(shape, np.uint8))
@@ -110,14 +114,14 @@ def cases(shape):
 
     cells = max(1, z // 5)
     operator = spline_band(np.linspace(0, cells, z), cells)
-    points = np.ones((3, cells + 3, n // z), np.float32)
+    lines = np.ones((3, cells + 3, n // z), np.float32)
     work = 3 * -(-(n // z) // BLOCK)
     slab, flat = max(1, work // 32), (3, z, n // z)
     taps = (operator.starts, operator.weights.astype(np.float32), BLOCK)
-    yield filters.band, "spline along z", work, slab, (points, *taps, outs.reshape(flat))
+    yield filters.band, "spline along z", work, slab, (lines, *taps, outs.reshape(flat))
     back = operator.transposed
     taps = (back.starts, back.weights.astype(np.float32), BLOCK)
-    yield filters.band, "its transpose", work, slab, (field.reshape(flat), *taps, points)
+    yield filters.band, "its transpose", work, slab, (field.reshape(flat), *taps, lines)
 
     rows = field.reshape(-1, shape[2])
     last = spline_band(np.linspace(0, cells, shape[2]), cells)
@@ -126,6 +130,10 @@ def cases(shape):
     yield filters.band_last, "spline along x", len(rows), 64, (few, *taps, outs.reshape(rows.shape))
     yield from lattices(cells)
     yield from energies(shape)
+    theta, world = np.zeros((3, *[cells + 3] * 3), np.float32), rng.uniform(0, cells, (4096, 3))
+    where, forces = (world, np.eye(3, 4), np.full(3, cells)), np.ones((3, 4096), np.float32)
+    yield points.spline, "4096 points", 4096, 1 << 10, (theta, *where, forces)
+    yield points.spline_back, "4096 points", 3, 1, (forces, *where, theta)
     yield folds.count, "central differences", z, 16, (field, np.eye(3), np.ones(3), 0.0, sums(z, 16, 1))
 
     window = (image, other, weight, 4, 4, 4)

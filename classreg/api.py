@@ -14,11 +14,13 @@ from dataclasses import replace
 
 from . import door, memory, models, preflight
 from .backend import Workspace
+from .draws import SAMPLINGS
 from .engine import Control, Record, run
 from .errors import InputError, OptionError
 from .fitted import FittedTransform
 from .image import Image
 from .initialise import INITS, deformation, modality, start
+from .optimisers import OPTIMISERS
 from .planning import Plan
 from .pyramid import normalised
 from .resample import resample
@@ -36,9 +38,10 @@ SEARCH = "start of the deformation: "
 
 def register(fixed, moving, *, model: str = "bspline", metric: str | dict = "auto", init="auto", fixed_mask=None,
              moving_mask=None, levels: Sequence[float] | None = None, iterations: int | Sequence[int] | None = None,
-             priors: Sequence[dict] = (), spacing=None, channels: str | None = None, rotation: str = "quaternion",
-             plan: Plan | None = None, threads: int | None = None, time_limit: float | None = None,
-             memory_limit: int | str | None = None, callback: Callable[[Record], bool | None] | None = None) -> Result:
+             optimiser: str | dict | None = None, sampling: str | dict | None = None, priors: Sequence[dict] = (),
+             spacing=None, channels: str | None = None, rotation: str = "quaternion", plan: Plan | None = None,
+             threads: int | None = None, time_limit: float | None = None, memory_limit: int | str | None = None,
+             callback: Callable[[Record], bool | None] | None = None) -> Result:
     """Find the transform that takes fixed points to moving points, so that the moving image matches the fixed one.
 
     Parameters
@@ -61,6 +64,13 @@ def register(fixed, moving, *, model: str = "bspline", metric: str | dict = "aut
         Shrink factors, coarse to fine, of the last stage; by default from the grid.
     iterations : int or sequence of int, optional
         At most so many per level of the last stage.
+    optimiser : str or dict, optional
+        Of the last stage: gauss_newton, newton_cg, lbfgs, descent, adam, asgd or greedy; by default the model's own. A
+        dictionary gives options, {"name": "asgd", "step": 0.5}.
+    sampling : str or dict, optional
+        Evaluate the last stage at drawn samples, random or sobol, instead of all: {"name": "random", "samples": 2048}.
+        `asgd` draws others at every step, also where none is given and the metric can do with them; other optimisers
+        keep one set per level.
     priors : sequence of dict, optional
         What is known beside the images: {"name": "landmarks", "fixed": points or path, "moving": ...}, labels,
         singular_values or rigidity, with options. Every stage that can takes them.
@@ -71,7 +81,7 @@ def register(fixed, moving, *, model: str = "bspline", metric: str | dict = "aut
     rotation : {"quaternion", "euler"}
         How rigid and similarity store their rotation.
     plan : Plan, optional
-        Run this instead of what model, metric, init, levels, iterations and priors say.
+        Run this instead of what model, metric, init, levels, iterations, optimiser, sampling and priors say.
     threads : int, optional
         All cores by default; every number gives the same bits.
     time_limit : float, optional
@@ -107,7 +117,8 @@ def register(fixed, moving, *, model: str = "bspline", metric: str | dict = "aut
     fixed, moving = door.load_pair(fixed, moving, fixed_mask, moving_mask, spacing, channels)
     begin, base = door.begin_of(init, fixed, moving), memory.resident()
     if plan is None:
-        metric, priors = _check_choice(fixed, model, metric, levels), door.priors_of(priors, fixed.grid)
+        metric, optimiser, sampling = _check_choice(fixed, model, metric, levels, iterations, optimiser, sampling)
+        priors = door.priors_of(priors, fixed.grid)
     else:
         door.check_plan(plan, fixed.grid, begin, fixed.channels)
         init = init if begin is not None else _plan_init(plan)
@@ -125,7 +136,8 @@ def register(fixed, moving, *, model: str = "bspline", metric: str | dict = "aut
         else:
             matrix, note = begin.matrix, GIVEN
         if plan is None:
-            plan = _plan(f, m, matrix, model, metric, init, begin, levels, iterations, rotation, note, priors)
+            plan = _plan(f, m, matrix, model, metric, init, begin, levels, iterations, rotation, optimiser, sampling,
+                         priors, note)
         if limit is not None:
             plan = memory.fit(plan, fixed, moving, limit, base, coarser)
         transform, ending, note = _run(plan, f, m, matrix, begin, control)
@@ -141,18 +153,21 @@ def register(fixed, moving, *, model: str = "bspline", metric: str | dict = "aut
 
 
 def plan(fixed, moving, *, model: str = "bspline", metric: str | dict = "auto", init="auto",
-         levels: Sequence[float] | None = None, iterations=None, priors: Sequence[dict] = (), spacing=None,
+         levels: Sequence[float] | None = None, iterations=None, optimiser=None, sampling=None,
+         priors: Sequence[dict] = (), spacing=None,
          channels=None, rotation: str = "quaternion", threads: int | None = None) -> Plan:
     """What `register` would run with these arguments, fully resolved; change it and pass it as `plan=`."""
     door.check_options(threads, rotation=rotation)
     fixed, moving = door.load_pair(fixed, moving, None, None, spacing, channels)
     begin = door.begin_of(init, fixed, moving)
-    metric, priors = _check_choice(fixed, model, metric, levels), door.priors_of(priors, fixed.grid)
+    metric, optimiser, sampling = _check_choice(fixed, model, metric, levels, iterations, optimiser, sampling)
+    priors = door.priors_of(priors, fixed.grid)
     _check_pair(fixed, moving, init, begin)
     with Workspace(threads):
         f, m = normalised(fixed), normalised(moving)
         matrix, note = start(f, m, init) if begin is None else (begin.matrix, GIVEN)
-        return _plan(f, m, matrix, model, metric, init, begin, levels, iterations, rotation, note, priors)
+        return _plan(f, m, matrix, model, metric, init, begin, levels, iterations, rotation, optimiser, sampling,
+                     priors, note)
 
 
 def apply(transform, moving, reference, *, interpolation: str | None = None, outside: float | None = None,
@@ -190,12 +205,20 @@ def apply(transform, moving, reference, *, interpolation: str | None = None, out
         return resample(fitted, moving, reference.grid, interpolation, outside)
 
 
-def _check_choice(fixed: Image, model, metric, levels) -> dict:
-    """The metric's name and options, once model, metric and levels are found in order."""
+def _check_choice(fixed: Image, model, metric, levels, iterations, optimiser, sampling) -> tuple:
+    """Names and options of metric, optimiser and sampling, once all that is chosen is found in order."""
     models.check_model(model)
     if levels is not None:
         preflight.check_levels(fixed.grid, levels)
-    return door.metric_of(metric, fixed.channels)
+    metric = door.metric_of(metric, fixed.channels)
+    optimiser = door.part_of(optimiser, OPTIMISERS, "optimiser")
+    sampling = door.part_of(sampling, SAMPLINGS, "sampling")
+    sampling = models.sampling_for(model, metric, optimiser, sampling)
+    if optimiser or sampling:
+        likely = metric if metric["name"] != "auto" else {"name": "mi" if sampling else "lncc"}
+        door.check_stage(models.last_stage(model, fixed.grid, likely, levels, iterations, optimiser=optimiser,
+                                           sampling=sampling), fixed.grid)
+    return metric, optimiser, sampling
 
 
 def _check_pair(fixed, moving, init, begin) -> None:
@@ -209,13 +232,15 @@ def _plan_init(plan: Plan) -> str:
     return plan.init
 
 
-def _plan(fixed, moving, matrix, model, metric, init, begin, levels, iterations, rotation, note, priors) -> Plan:
+def _plan(fixed, moving, matrix, model, metric, init, begin, levels, iterations, rotation, optimiser, sampling,
+          priors, note) -> Plan:
     """Resolve names, metric and levels."""
     notes = [note]
     linear, deformable = metric, metric
     if metric["name"] == "auto":
         same, rho, overall = modality(fixed, moving, matrix)
-        linear, deformable = {"name": "ncc" if overall > COPIES else "mi"}, {"name": "lncc" if same else "mi"}
+        linear = {"name": "ncc" if overall > COPIES else "mi"}
+        deformable = {"name": "lncc" if same and sampling is None else "mi"}  # lncc needs neighbours
         notes.append(f"metric: {linear['name']} for linear models, {deformable['name']} for deformable ones: the "
                      f"images look {'alike' if same else 'different'} (correlation {rho:.2f} in the common foreground, "
                      f"{overall:.3f} overall)")
@@ -229,11 +254,8 @@ def _plan(fixed, moving, matrix, model, metric, init, begin, levels, iterations,
     for kind in before if begin is None else ():
         own = deformable if kind == "affine" else linear  # the metric that follows gives the better start
         stages.append(models.linear_stage(kind, grid, own, None, samples=models.START[kind] ** grid.ndim))
-    if model in models.LINEAR:
-        own = metric if metric["name"] == "lncc" else linear
-        stages.append(models.linear_stage(model, grid, own, factors, iterations, rotation))
-    else:
-        stages.append(models.deformable_stage(model, grid, deformable, factors, iterations))
+    own = deformable if model not in models.LINEAR else metric if metric["name"] == "lncc" else linear
+    stages.append(models.last_stage(model, grid, own, factors, iterations, rotation, optimiser, sampling))
     stages = models.with_priors(stages, priors)
     plan = Plan(model, init if begin is None else "transform", tuple(stages), notes=tuple(notes))
     door.check_plan(plan, grid, begin)
@@ -259,7 +281,8 @@ def _run(plan: Plan, fixed, moving, matrix, begin, control) -> tuple[FittedTrans
                 found, note = deformation(fixed, moving, fitted.matrix, metric, plan.search, control)
             theta = transform.identity() if found is None else transform.fit(*found)
         theta, ending = run(stage.name, fixed, moving, transform, metric, regularisers, optimiser, stage.levels, theta,
-                            control, priors=priors, order=stage.order, tolerance=stage.tolerance)
+                            control, priors=priors, order=stage.order, tolerance=stage.tolerance,
+                            sampling=models.build_sampling(stage), seed=plan.seed)
         fitted = FittedTransform(stage.name, transform, theta, grid, moving.grid)
     return (fitted if fitted.model == plan.model else replace(fitted, model=plan.model)), ending, note
 

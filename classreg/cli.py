@@ -97,6 +97,11 @@ def register(
     memory_limit: Annotated[str | None, typer.Option(help="Peak memory, as 2GB or 800MB; where the defaults need more, "
                                                           "the search and the finest levels are left out.")] = None,
     levels: Annotated[str | None, typer.Option(help="Pyramid factors from coarse to fine, as 4,2,1.")] = None,
+    optimiser: Annotated[str | None, typer.Option(help="Of the last stage: lbfgs, asgd, ...; by default the "
+                                                       "model's own.")] = None,
+    sampling: Annotated[str | None, typer.Option(help="Samples of the last stage: random or sobol; by default "
+                                                      "all.")] = None,
+    samples: Annotated[float | None, typer.Option(help="How many of them, or a share below 1.")] = None,
     quiet: Quiet = False,
 ) -> None:
     """Register MOVING to FIXED and save transform, warped image and report to the output folder."""
@@ -104,6 +109,8 @@ def register(
     if (fixed_points is None) != (moving_points is None):
         raise typer.BadParameter("landmarks come in pairs: give --fixed-points and --moving-points, or neither")
     landmarks = {"name": "landmarks", "fixed": fixed_points, "moving": moving_points}
+    if samples is not None:
+        sampling = {"name": sampling or "random", "samples": samples}
     _check_folder(output)
     console = _console(quiet)
     import classreg
@@ -113,7 +120,7 @@ def register(
             fixed, moving, model=model, metric=metric, fixed_mask=fixed_mask, moving_mask=moving_mask,
             init=Path(init) if Path(init).is_file() else init, threads=threads, time_limit=time_limit,
             memory_limit=memory_limit, callback=callback, levels=factors,
-            priors=[] if fixed_points is None else [landmarks])
+            priors=[] if fixed_points is None else [landmarks], optimiser=optimiser, sampling=sampling)
     result.save(output)
     if not quiet:
         typer.echo(result.status)

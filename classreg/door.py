@@ -123,6 +123,18 @@ def priors_of(priors, grid: Grid) -> list[dict[str, Any]]:
     return out
 
 
+def part_of(given, table: dict, kind: str) -> dict[str, Any] | None:
+    """Name and options of an optimiser or a sampling, checked; None for the default."""
+    if given is None:
+        return None
+    spec = {"name": given} if isinstance(given, str) else given
+    if not isinstance(spec, dict) or not isinstance(spec.get("name"), str):
+        raise OptionError(f"{kind} must be a name ({', '.join(table)}), a dictionary with one and options, or None for "
+                          f"the default; got {given!r}")
+    models.build(spec, table, kind)
+    return dict(spec)
+
+
 def begin_of(init, fixed: Image, moving: Image) -> FittedTransform | None:
     """The transform that `init` gives; None where it is the name of a way to find one."""
     if isinstance(init, str):
@@ -202,17 +214,18 @@ def check_plan(plan: Plan, grid: Grid, begin: FittedTransform | None = None, cha
     for stage in plan.stages:
         if not isinstance(stage, Stage):
             raise OptionError(f"a plan's stages are Stage objects, got {stage!r}; Plan.from_dict makes them")
-        kind = _check_stage(stage, grid, channels)
+        kind = check_stage(stage, grid, channels)
         if not linear and kind == "linear":
             raise OptionError(f"stage {stage.name!r} cannot begin from a transform that is not linear; the deformable "
                               f"models can: {', '.join(models.DEFORMABLE)}")
         linear = linear and kind == "linear"
 
 
-def _check_stage(stage: Stage, grid: Grid, channels: int | None) -> str:
+def check_stage(stage: Stage, grid: Grid, channels: int | None = None) -> str:
     """The name of the stage's transform, once all of the stage is found in order."""
     where = f"stage {stage.name!r}"
-    parts = [stage.transform, stage.metric, stage.optimiser, *_listed(stage.regularisers, where, "regularisers")]
+    parts = [stage.transform, stage.metric, stage.optimiser, *_listed(stage.regularisers, where, "regularisers"),
+             *([] if stage.sampling is None else [stage.sampling])]
     for part in parts:
         if not isinstance(part, dict) or not isinstance(part.get("name"), str):
             raise OptionError(f"{where}: each part is a dictionary with a name and options, got {part!r}")
@@ -233,7 +246,7 @@ def _check_stage(stage: Stage, grid: Grid, channels: int | None) -> str:
         if not models.real(weight) or weight < 0:
             raise OptionError(f"{where}: the weight of {part['name']} must be a number of at least 0, got {weight!r}")
     transform, metric, regularisers, priors, optimiser = models.build_stage(stage, grid, np.eye(grid.ndim + 1))
-    check_needs(optimiser, transform, metric, regularisers, priors)
+    check_needs(optimiser, transform, metric, regularisers, priors, models.build_sampling(stage))
     _check_channels(metric, channels)
     for part in (*regularisers, *priors):
         ndim = getattr(part, "ndim", None)

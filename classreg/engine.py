@@ -68,8 +68,8 @@ class Control:
 
 
 def run(name: str, fixed: Image, moving: Image, transform, metric, regularisers, optimiser, levels: tuple[Level, ...],
-        theta: np.ndarray, control: Control, *, priors=(), order: int = 1,
-        tolerance: float = 5e-5) -> tuple[np.ndarray, str]:
+        theta: np.ndarray, control: Control, *, priors=(), order: int = 1, tolerance: float = 5e-5, sampling=None,
+        seed: int = 0) -> tuple[np.ndarray, str]:
     """Minimise over all levels; returns the best theta of the last one and how it ended.
 
     Parameters
@@ -80,6 +80,8 @@ def run(name: str, fixed: Image, moving: Image, transform, metric, regularisers,
         Where to start; refined at every level.
     control : Control
         Receives the history; what it says ends the run with the best theta so far. So does Ctrl-C.
+    sampling : optional
+        Draws the samples of each level (see `draws`), from `seed`; all of the fixed grid without.
 
     Raises
     ------
@@ -89,15 +91,15 @@ def run(name: str, fixed: Image, moving: Image, transform, metric, regularisers,
         If the value is not finite at the start of a level; names level, iteration and term. Later on, the run stops
         with that sentence as its status and the best theta so far.
     """
-    check_needs(optimiser, transform, metric, regularisers, priors)
+    check_needs(optimiser, transform, metric, regularisers, priors, sampling)
     theta, ending = _levels(name, fixed, moving, transform, metric, regularisers, optimiser, levels, theta, control,
-                            priors, order, tolerance)
+                            priors, order, tolerance, sampling, seed)
     workspace().release()  # what the last level needed must not lie beside what looks at the whole transform
     return mended(theta, transform, regularisers, everywhere=True), ending
 
 
 def _levels(name, fixed, moving, transform, metric, regularisers, optimiser, levels, theta, control, priors, order,
-            tolerance):
+            tolerance, sampling, seed):
     """The loops of `run`, which explains the parameters."""
     ending = "no level to run"
     for number, level in enumerate(levels, 1):
@@ -106,12 +108,15 @@ def _levels(name, fixed, moving, transform, metric, regularisers, optimiser, lev
             resolution = level.resolution(fixed.grid)
             f, m = (metric.describe(shrink(image, resolution)) for image in (fixed, moving))
             best = theta = mended(transform.refine(theta, f.grid), transform, regularisers)
-            objective = Objective(f, m, transform, metric, regularisers, priors, order=order)
+            draw = None if sampling is None else sampling.on(f, np.random.default_rng((seed, number)))
+            objective = Objective(f, m, transform, metric, regularisers, priors, draw=draw, order=order)
             state = optimiser.init(objective, theta)
-            values = [state.value]
+            epoch, values = objective.epoch, [state.value]
             for iteration in range(level.iterations + 1):
                 if iteration:
                     theta = optimiser.step(objective, theta, state)
+                    if objective.epoch != epoch:  # values of other samples do not compare
+                        epoch, values = objective.epoch, []
                     values.append(state.value)
                 if not np.isfinite(state.value):
                     control.failed = ending = _not_finite(name, number, iteration, state)
@@ -128,6 +133,8 @@ def _levels(name, fixed, moving, transform, metric, regularisers, optimiser, lev
                 if flat(values, tolerance):
                     state.done = f"the value falls by less than {tolerance:g} of its start per iteration"
             ending = control.failed or control.stopped or state.done or f"all {level.iterations} iterations used"
+            if hasattr(optimiser, "finish") and not control.failed:
+                best = optimiser.finish(objective, theta, state)
         except KeyboardInterrupt:
             ending = control.stopped = "interrupted"
         theta = best
@@ -145,9 +152,19 @@ def mended(theta: np.ndarray, transform, regularisers, everywhere: bool = False)
     return theta
 
 
-def check_needs(optimiser, transform, metric, regularisers, priors=()) -> None:
-    """Raise OptionError if an optimiser is paired with parts that cannot serve it."""
+def check_needs(optimiser, transform, metric, regularisers, priors=(), sampling=None) -> None:
+    """Raise OptionError if an optimiser is paired with parts that cannot serve it, or with samples that cannot."""
     kind, model, carried = type(optimiser).__name__, type(transform).__name__, getattr(transform, "acts_on", None)
+    if sampling is not None:
+        drawn = type(sampling).__name__
+        if getattr(metric, "dense", False) or not hasattr(metric, "take"):
+            raise OptionError(f"{type(metric).__name__} looks at neighbourhoods, which {drawn} samples do not have: "
+                              "use mi, ncc or ssd, or leave sampling out")
+        if not getattr(transform, "scatters", False):
+            raise OptionError(f"{model} has parameters at every voxel, and {drawn} samples move few "
+                              "of them: use a linear model or bspline, or leave sampling out")
+        if "smooth" in optimiser.needs:
+            raise OptionError(f"{kind} smooths a force at every voxel: leave sampling out, or use asgd")
     for r in regularisers:
         what = type(r).__name__
         if is_energy(r):
@@ -170,9 +187,14 @@ def check_needs(optimiser, transform, metric, regularisers, priors=()) -> None:
         if not hasattr(metric, "curvature"):
             raise OptionError(f"{kind} needs a metric with a curvature, which {type(metric).__name__} has not; "
                               "use lbfgs, or ssd or ncc as metric")
-        if not hasattr(transform, "tangent"):
+        if "product" not in optimiser.needs and not hasattr(transform, "tangent"):
             raise OptionError(f"{kind} solves for the parameters of linear models; {type(transform).__name__} has too "
                               "many: use lbfgs")
+    if "product" in optimiser.needs:
+        if not hasattr(transform, "spread"):
+            raise OptionError(f"{kind} moves lattices and fields; {type(transform).__name__} is none: use gauss_newton")
+        if sampling is not None:
+            raise OptionError(f"{kind} takes the curvature at every voxel: leave sampling out, or use lbfgs or asgd")
     if "smooth" in optimiser.needs:
         if not hasattr(transform, "acts_on"):
             raise OptionError(f"{kind} moves dense fields; {type(transform).__name__} is none: use lbfgs")

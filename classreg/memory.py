@@ -55,7 +55,10 @@ DIAGONAL = {"ssd": 1, "sad": 1, "ncc": 1, "mi": 1, "nmi": 1, "cr": 1, "lncc": 0}
 DIRECTIONS = {"ncc": 2, "cr": 2}
 
 #: values per sample of optimisers that hold a weight during their line search
-HELD = {"gauss_newton": 1, "lbfgs": 1}
+HELD = {"gauss_newton": 1, "newton_cg": 1, "lbfgs": 1, "descent": 1}
+
+#: sets of parameters per pair of channels that an operator deflates with
+DEFLATED = {"ncc": 2, "cr": 2}
 
 #: displacement fields on a level's grid: the force, and what evaluates the transform (see `_passes` for splines)
 FIELDS = {"linear": 0, "bspline": 1, "dense": 1, "velocity": 3}
@@ -64,7 +67,7 @@ FIELDS = {"linear": 0, "bspline": 1, "dense": 1, "velocity": 3}
 RESULT = {"bspline": 2.4, "dense": 2.5, "velocity": 3.5}
 
 #: sets of parameters alive at once: current, trial and best ones, gradients, steps, moments
-PARAMETERS = {"gauss_newton": 0, "lbfgs": 7, "adam": 6, "greedy": 3}
+PARAMETERS = {"gauss_newton": 0, "newton_cg": 10, "lbfgs": 7, "descent": 5, "adam": 6, "asgd": 7, "greedy": 3}
 
 #: sets of parameters per regulariser with an energy, and what computes it; more for those that mix derivatives
 ENERGY, ENERGIES, MIXED = 1, 4, 4
@@ -77,6 +80,9 @@ LABEL, LABELS = 4, 2
 
 #: values per corner of half a cell that the barrier against folds takes
 BARRIER = 22
+
+#: values per sample of the fixed grid that looking for folds takes at the end, where it finds some
+MENDED = 17
 
 #: the phase that is left out before a level is
 SEARCHING = "the discrete search"
@@ -238,6 +244,8 @@ def _phases(plan: Plan, fixed: Image, moving: Image) -> Iterator[tuple[str, floa
     for stage in plan.stages:
         for number, level in enumerate(stage.levels, 1):
             yield f"{stage.name}, level {number} of {len(stage.levels)}", images + _level(stage, level, fixed, moving)
+        if any(r["name"] == "volume" for r in stage.regularisers):
+            yield f"{stage.name}, folds", images + VALUE * MENDED * fixed.grid.size
     if plan.stages:
         yield "the result", _result(plan.stages[-1], fixed)
 
@@ -273,17 +281,24 @@ def _level(stage: Stage, level: Level, fixed: Image, moving: Image) -> float:
     optimiser, transform = stage.optimiser["name"], stage.transform["name"]
     # warped image and adjoint per channel, and the weight; the moving mask is warped too
     maps = 2 * channels + 1 + (0 if moving.weight is None else 2) + HELD.get(optimiser, 0)
+    size = grid.size
+    if stage.sampling is not None:  # values of samples, and where a mask lets them lie
+        size = models.build_sampling(stage).count(grid.size)
+        copies += 0 if fixed.weight is None else 2 * grid.size
     used, kept, diagonal, curvature = _metric(stage.metric, channels)
     if optimiser == "greedy":  # the force is smoothed into what the metric has used up
         used = max(used, grid.ndim)
         maps += 1 + diagonal
+    if optimiser == "newton_cg":  # the tensor
+        used = max(used, 1)
+        maps += grid.ndim * (grid.ndim + 1) / 2 + diagonal
     maps += used + kept
     if optimiser == "gauss_newton":
         maps += curvature
-    fields, theta = FIELDS.get(transform, max(FIELDS.values())) * grid.ndim * grid.size, 0.0
+    fields, theta = FIELDS.get(transform, max(FIELDS.values())) * grid.ndim * size, 0.0
     if transform == "bspline":
         passes, theta = _passes(stage, grid, resolution)
-        fields += passes
+        fields += passes if stage.sampling is None else theta
         if any(r["name"] == "volume" for r in stage.regularisers):
             fields += BARRIER * 8 * theta / grid.ndim
     elif transform != "linear":
@@ -300,8 +315,9 @@ def _level(stage: Stage, level: Level, fixed: Image, moving: Image) -> float:
     energies = len(energies)
     sets = PARAMETERS.get(optimiser, max(PARAMETERS.values()))
     sets += 2 * stage.optimiser.get("memory", 6) if optimiser == "lbfgs" else 0
+    sets += channels**2 * DEFLATED.get(stage.metric["name"], 0) if optimiser == "newton_cg" else 0
     sets += ENERGY * energies + ENERGIES * grams
-    return VALUE * (copies + maps * grid.size + fields + sets * theta)
+    return VALUE * (copies + maps * size + fields + sets * theta)
 
 
 def _metric(spec: dict, channels: int) -> tuple[float, float, float, float]:

@@ -13,6 +13,7 @@ from numbers import Integral, Real
 
 import numpy as np
 
+from .draws import SAMPLINGS
 from .errors import OptionError, unknown
 from .grid import Grid
 from .image import Image
@@ -62,6 +63,10 @@ MODELS = (*LINEAR, *DEFORMABLE)
 LINEAR_OPTIMISER = {"ssd": "gauss_newton", "sad": "gauss_newton", "ncc": "gauss_newton", "lncc": "lbfgs", "mi": "lbfgs",
                     "nmi": "lbfgs", "cr": "lbfgs", "composite": "lbfgs"}
 
+#: iterations per level of optimisers whose steps cost much less or more than others', and how their samples are drawn
+ITERATIONS = {"asgd": (300,), "newton_cg": (10,)}
+SAMPLING = {"asgd": {"name": "random", "samples": 4096}}
+
 #: samples at which linear stages stop refining: a dozen parameters are known to hundredths of a voxel long before
 ENOUGH = 1 << 22
 
@@ -77,25 +82,47 @@ def check_model(model: str) -> str:
 
 
 def linear_stage(kind: str, grid: Grid, metric: dict, factors: Sequence[float] | None, iterations=None,
-                 rotation: str = "quaternion", samples: int = ENOUGH) -> Stage:
+                 rotation: str = "quaternion", samples: int = ENOUGH, optimiser: dict | None = None,
+                 sampling: dict | None = None) -> Stage:
     """The stage of a linear model."""
     factors = factors or default_factors(grid, most=4, samples=samples)
-    levels = tuple(Level(f, n) for f, n in zip(factors, _iterations((50, 40, 30, 20), len(factors), iterations)))
-    return Stage(kind, {"name": "linear", "kind": kind, "rotation": rotation}, metric,
-                 {"name": LINEAR_OPTIMISER.get(metric["name"], "lbfgs")}, levels)
+    optimiser = optimiser or {"name": LINEAR_OPTIMISER.get(metric["name"], "lbfgs")}
+    default = ITERATIONS.get(optimiser["name"], (50, 40, 30, 20))
+    levels = tuple(Level(f, n) for f, n in zip(factors, _iterations(default, len(factors), iterations)))
+    return Stage(kind, {"name": "linear", "kind": kind, "rotation": rotation}, metric, optimiser, levels,
+                 sampling=sampling)
 
 
-def deformable_stage(model: str, grid: Grid, metric: dict, factors: Sequence[float] | None, iterations=None) -> Stage:
+def deformable_stage(model: str, grid: Grid, metric: dict, factors: Sequence[float] | None, iterations=None,
+                     optimiser: dict | None = None, sampling: dict | None = None) -> Stage:
     """The stage of a deformable model."""
     d = DEFORMABLE[model]
-    factors = factors or default_factors(grid, most=4)
-    levels = tuple(Level(f, n) for f, n in zip(factors, _iterations(d["iterations"], len(factors), iterations)))
+    factors, optimiser = factors or default_factors(grid, most=4), dict(optimiser or d["optimiser"])
+    default = ITERATIONS.get(optimiser["name"], d["iterations"])
+    levels = tuple(Level(f, n) for f, n in zip(factors, _iterations(default, len(factors), iterations)))
     h = grid.resolution
     transform = {k: v * h if k == "spacing" else v for k, v in d["transform"].items()}
     regularisers = tuple({k: v * h**2 if (r["name"], k) == ("bending", "weight") else v for k, v in r.items()}
                          for r in d["regularisers"])
     metric = _with_options(spelt_out(metric), d.get("metrics", {}))
-    return Stage(model, transform, metric, dict(d["optimiser"]), levels, regularisers)
+    return Stage(model, transform, metric, optimiser, levels, regularisers, sampling=sampling)
+
+
+def last_stage(model: str, grid: Grid, metric: dict, factors: Sequence[float] | None, iterations=None,
+               rotation: str = "quaternion", optimiser: dict | None = None, sampling: dict | None = None) -> Stage:
+    """The stage of a model itself, after those that prepare it."""
+    if model in LINEAR:
+        return linear_stage(model, grid, metric, factors, iterations, rotation, optimiser=optimiser, sampling=sampling)
+    return deformable_stage(model, grid, metric, factors, iterations, optimiser, sampling)
+
+
+def sampling_for(model: str, metric: dict, optimiser: dict | None, sampling: dict | None) -> dict | None:
+    """How samples are drawn: as asked for, or as the optimiser likes it where model and metric (or auto) allow it."""
+    if sampling is not None or optimiser is None:
+        return sampling
+    transform = TRANSFORMS["linear" if model in LINEAR else DEFORMABLE[model]["transform"]["name"]]
+    every = metric["name"] != "auto" and getattr(build(metric, METRICS, "metric"), "dense", False)
+    return None if every or not getattr(transform, "scatters", False) else SAMPLING.get(optimiser["name"])
 
 
 def _with_options(metric: dict, defaults: dict) -> dict:
@@ -248,11 +275,17 @@ def build_stage(stage: Stage, grid: Grid, matrix):
             build(stage.optimiser, OPTIMISERS, "optimiser"))
 
 
+def build_sampling(stage: Stage):
+    """What draws the samples of a stage; None where all count."""
+    return None if stage.sampling is None else build(stage.sampling, SAMPLINGS, "sampling")
+
+
 def _doublings(stage: Stage, grid: Grid) -> int:
     """How often the lattice is refined: on coarse levels a cell is as long as two samples, if that is longer."""
     coarsest = 2 * max(v.factor for v in stage.levels) * grid.resolution
     return max(0, round(math.log2(coarsest / stage.transform["spacing"])))
 
 
-__all__ = ["MODELS", "LINEAR", "DEFORMABLE", "Plan", "build", "build_stage", "check_model", "deformable_stage",
-           "linear_stage", "real", "spelt_out", "whole", "with_priors"]
+__all__ = ["MODELS", "LINEAR", "DEFORMABLE", "Plan", "build", "build_sampling", "build_stage", "check_model",
+           "deformable_stage", "last_stage", "linear_stage", "real", "sampling_for", "spelt_out", "whole",
+           "with_priors"]

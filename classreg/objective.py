@@ -10,6 +10,7 @@ Must not import: registries, io, matplotlib.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,6 +18,7 @@ import numpy as np
 
 from .backend import workspace
 from .grid import Grid
+from .hessian import Hessian
 from .image import Image
 from .mapping import Mapping
 from .regularisers import is_energy
@@ -54,6 +56,13 @@ class Evaluation:
             g[:len(e)] += e
         return g, h
 
+    @cached_property
+    def hessian(self):
+        """The Gauss-Newton matrix of additive deformations as an operator, with the gradient; see `Hessian`."""
+        objective, theta, phi_back, img_back, warped, weight, adjoint, _ = self._parts
+        return Hessian(objective, theta, phi_back, img_back, self.gradient,
+                       *curvature(objective.metric, warped, weight, adjoint))
+
 
 def curvature(metric, warped, weight, adjoint):
     """The metric's curvature, or for one without the same everywhere: such that residuals are about 1 on average.
@@ -81,31 +90,42 @@ class Objective:
         See their package.
     at : Grid or Points, optional
         Where it is evaluated; the fixed grid by default.
+    draw : callable, optional
+        Draws `Points` to be evaluated at instead, as many times its usual number as it is told; see `draws`.
     order : 1 or 3
         Interpolation of the moving image.
     """
 
     def __init__(self, fixed: Image, moving: Image, transform, metric, regularisers=(), priors=(), *,
-                 at: Grid | Points | None = None, order: int = 1):
+                 at: Grid | Points | None = None, draw: Callable[[int], Points] | None = None, order: int = 1):
         self.fixed, self.moving = fixed, moving
         self.transform, self.metric, self.regularisers = transform, metric, list(regularisers)
-        self.at = fixed.grid if at is None else at
-        self.order = order
         self.priors = list(priors)
+        self.order, self._draw = order, draw
         self._energies = [r for r in self.regularisers if is_energy(r)]
-        if isinstance(self.at, Points):
-            values, weight, _ = sample(fixed, Mapping(np.eye(fixed.grid.ndim + 1)), self.at, order, "fixed")
-            values, self._weight = values.copy(), weight.copy()
-            if self.at.weight is not None:
-                self._weight *= self.at.weight
-        else:
-            values, self._weight = fixed.data, fixed.weight3
-        metric.prepare(values, moving.data, fixed.grid)
+        metric.prepare(fixed.data, moving.data, fixed.grid)
         for p in self.priors:
             if hasattr(p, "prepare"):
                 p.prepare(fixed.grid, fixed.data.dtype)
         self._full = None
-        self._held = None
+        self.epoch = 0
+        self._evaluate_at(at or (draw(1) if draw else fixed.grid))
+
+    def _evaluate_at(self, at: Grid | Points) -> None:
+        self.at, self._held, self._weight = at, None, self.fixed.weight3
+        if isinstance(at, Points):
+            values, weight, _ = sample(self.fixed, Mapping(np.eye(at.ndim + 1)), at, self.order, "fixed")
+            self._weight = weight.copy() if at.weight is None else weight * at.weight
+            self.metric.take(values.copy())
+
+    def draw(self, times: int = 1) -> None:
+        """Begin an epoch: other samples, `times` as many as usual, where samples are drawn at all.
+
+        Values of different epochs do not compare, and what was evaluated before is no longer valid.
+        """
+        if self._draw is not None:
+            self.epoch += 1
+            self._evaluate_at(self._draw(times))
 
     def __call__(self, theta: np.ndarray, hold: bool = False) -> Evaluation:
         """Evaluate; infinite where too little of the images overlaps.
@@ -126,11 +146,11 @@ class Objective:
         if self._weight is not None:
             np.multiply(weight, self._weight, out=weight)
         overlap = total(weight)
-        self._full = overlap if self._full is None else self._full
+        self._full = overlap / weight.size if self._full is None else self._full
         value, adjoint = self.metric(warped, self._held if hold else weight)
         terms = {"metric": float(value), **terms}
         objective = float(sum(terms.values()))
-        if overlap <= LEAST_OVERLAP * self._full:
+        if overlap <= LEAST_OVERLAP * self._full * weight.size:
             objective = np.inf
         return Evaluation(objective, terms, overlap,
                           (self, theta, phi_back, img_back, warped, weight, adjoint, energies))
@@ -141,10 +161,11 @@ class Objective:
         They come before the transform is evaluated for the images, whose backward steps hold on to its buffers.
         """
         transform, carried = self.transform, getattr(self.transform, "acts_on", "displacement")
+        at = self.at if isinstance(self.at, Grid) else self.fixed.grid
         for r in self._energies:
             itself = r.acts_on == carried
             field = theta if itself else transform.displacement(theta)
-            value, gradient = r(field, getattr(transform, getattr(r, "reads", "grams"))(field, self.at))
+            value, gradient = r(field, getattr(transform, getattr(r, "reads", "grams"))(field, at))
             if gradient is not None and getattr(transform, "compositive", False) and r.acts_on == "displacement":
                 gradient = transform.to_tangent(field, gradient, workspace().buffer(f"tangent {id(r)}", field.shape,
                                                                                     field.dtype))

@@ -40,6 +40,8 @@ class Stage:
         Interpolation of the moving image.
     tolerance : float
         A level ends when the value falls per iteration by less than this share of its first value.
+    sampling : dict, optional
+        Where the metric is evaluated, {"name": "random", "samples": 4096}; at all samples of a level without.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Stage:
     order: int = 1
     tolerance: float = 5e-5
     priors: tuple[dict[str, Any], ...] = ()
+    sampling: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,7 @@ class Plan:
                 lines.append(f"{kind} = {_show(getattr(s, kind))}")
             lines += [f"regulariser = {_show(r)}" for r in s.regularisers]
             lines += [f"prior = {_show(p)}" for p in s.priors]
+            lines += [f"sampling = {_show(s.sampling)}"] if s.sampling else []
             lines.append(f"interpolation = {'linear' if s.order == 1 else 'cubic'}, tolerance = {s.tolerance:g}")
             lines.append("levels = " + ", ".join(f"{v.factor:g}x ({v.iterations} iterations)" for v in s.levels))
         lines += [""] + [f"note: {n}" for n in self.notes] if self.notes else []

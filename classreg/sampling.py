@@ -6,6 +6,7 @@
 times the image's own weight; within a step it is held constant. `back` turns an adjoint (d value / d warped) into
   back.force(adjoint)      d value / d u, one vector per sample (1/mm);
   back.reduce(adjoint)     d value / d A, (d + 1, d + 1), the 12 sums of a linear model, no field stored;
+  back.slope(channel)      d warped / d u of one channel, for curvatures without a matrix;
   back.normal(curvature)   the 12 x 12 Gauss-Newton matrix of A;
   back.stencil(adjoint)    adjoint times the gradient of the warped image itself, for compositive updates, and with a
                            curvature the diagonal of their Gauss-Newton matrix.
@@ -100,6 +101,16 @@ class Back:
                         to_world, out)
         return out if curvature is None else (out, sums)
 
+    def slope(self, channel: int) -> np.ndarray:
+        """d warped / d u of one channel, (d, *at.shape3), in 1/mm."""
+        p, ws, dtype = self.position, workspace(), self.warped.dtype
+        out = ws.buffer("force", (self.phi.ndim, *self.at.shape3), dtype)
+        ones = ws.buffer("scratch", (1, *self.at.shape3), dtype)
+        ones[...] = 1
+        kernel, data = _kernels(self.image, self.order)
+        ws.run(kernel.force, out.shape[1], data[channel:channel + 1], p.matrix, p.push, p.field, ones, out)
+        return out
+
     def reduce(self, adjoint: np.ndarray) -> np.ndarray:
         """d value / d A for adjoints (K * C, *at.shape3), (K, 4, 4); rows x, y, z, of which the last is zero."""
         ws = workspace()
@@ -125,12 +136,32 @@ class Back:
     def normal(self, curvature: np.ndarray) -> np.ndarray:
         """Sum of curvature (C, *at.shape3) times J J^T over the samples, J = d warped / d A; (4, 4, 4, 4).
 
-        Always with linear interpolation: it is a model of the curvature, not a derivative.
+        On a grid always with linear interpolation: it is a model of the curvature, not a derivative.
         """
+        if isinstance(self.at, Points):
+            return self._normal_at_points(curvature)
         h = workspace().total(linear.normal, curvature.shape[1], 144, self.image.data, self.position.matrix, curvature)
         to_image = self.image.grid.inverse3[:3]
         f = self.at.affine3
         return np.einsum("ia,bj,ijkl,kc,dl->abcd", to_image, f, h.reshape(3, 4, 3, 4), to_image, f, optimize=True)
+
+    def _normal_at_points(self, curvature):
+        """The same over points, row by row of J."""
+        d, out = self.at.ndim, np.zeros((4, 4, 4, 4))
+        undo = np.linalg.inv(self.phi.matrix[:d, :d]).T
+        places = [*self.at.world.T, np.ones(len(self.at.world))]
+        index = [(a, b) for a in range(d) for b in [*range(d), 3]]
+        for c, h in enumerate(curvature):
+            unit = np.zeros_like(curvature)
+            unit[c] = 1
+            force = self.force(unit).reshape(d, -1).astype(np.float64)
+            slopes = [sum(undo[a, k] * force[k] for k in range(d)) for a in range(d)]
+            rows = [slopes[a] * place for a in range(d) for place in places]
+            for i, row in enumerate(rows):
+                weighted = h.reshape(-1) * row
+                for j, other in enumerate(rows):
+                    out[(*index[i], *index[j])] += np.sum(weighted * other)
+        return out
 
 
 def sample(image: Image, phi: Mapping, at: Grid | Points, order: int = 1, name: str = "warped"):

@@ -109,10 +109,13 @@ def _exercise() -> None:
         for interpolation in ("linear", "cubic"):
             api.apply(result, pair.moving, pair.fixed, interpolation=interpolation)
         result.transform.inverse()
+        result.transform.map_points(pair.fixed_points)
     plan = api.plan(pair.fixed, pair.moving, model="bspline")
     stage = replace(plan.stages[-1], regularisers=({"name": "volume", "below": 1.0},))  # a barrier that acts
     api.register(pair.fixed, pair.moving, plan=replace(plan, stages=(*plan.stages[:-1], stage)))
     _steered(api, pair, masks)
+    for model, optimiser in (("bspline", "asgd"), ("bspline", "newton_cg"), ("dense", "newton_cg")):
+        api.register(pair.fixed, pair.moving, model=model, optimiser=optimiser, iterations=2)
     wild = np.random.default_rng(0).normal(scale=5, size=(3, 6, 6, 6)).astype(np.float32)
     folds.suspects(wild, np.full(3, 10.0), np.eye(3))  # a lattice that no registration above may have come to
     for dtype in LABELS:

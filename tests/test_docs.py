@@ -14,6 +14,7 @@ from matplotlib.image import imread, imsave
 
 from classreg import errors
 from classreg.datasets import head_phantom
+from classreg.draws import SAMPLINGS
 from classreg.initialise import INITS
 from classreg.io import save_image
 from classreg.metrics import METRICS
@@ -32,7 +33,7 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # the head of a table's first column, and what the column must list
 DICTIONARIES = {
     "model": MODELS, "metric": METRICS, "regulariser": REGULARISERS, "prior": PRIORS, "optimiser": OPTIMISERS,
-    "transform": TRANSFORMS, "init": INITS, "interpolation": INTERPOLATIONS,
+    "transform": TRANSFORMS, "init": INITS, "interpolation": INTERPOLATIONS, "sampling": SAMPLINGS,
     "error": [name for name, value in vars(errors).items()
               if isinstance(value, type) and value.__module__ == errors.__name__],
 }

@@ -10,7 +10,7 @@ import pytest
 
 from classreg.backend import SMALL, Workspace
 from classreg.kernels import reference
-from classreg.kernels.cpu import dense, filters, histogram, labels, local, pointwise, sample, sample_cubic
+from classreg.kernels.cpu import dense, filters, histogram, labels, local, points, pointwise, sample, sample_cubic
 from classreg.spline import band
 from classreg.stencil import gaussian_taps
 
@@ -186,6 +186,41 @@ def test_newton(ndim, dtype):
     found, = run(dense.newton, s.shape[0], *args, outs=(np.empty_like(s.field),))
     close(found, reference.newton(*args), tolerance(dtype))
     assert np.sqrt((found**2).sum(0)).max() <= 1.5 * (1 + 1e-6)
+
+
+@DTYPES
+@DIMENSIONS
+def test_tensor_and_its_product(ndim, dtype):
+    s = Scene(ndim, dtype)
+    shape = (ndim * (ndim + 1) // 2, *s.shape)
+    found, = run(dense.tensor, s.shape[0], s.field, s.weight, True, outs=(np.empty(shape, dtype),))
+    close(found, reference.tensor(s.field, s.weight), tolerance(dtype))
+    twice = found.copy()
+    dense.tensor(0, s.shape[0], 0, s.field, s.weight, False, twice)
+    close(twice, 2 * found, tolerance(dtype))
+    field = s.field[..., ::-1].copy()
+    product, = run(dense.multiply, s.shape[0], found, field, outs=(np.empty_like(field),))
+    close(product, reference.multiply(found, field), tolerance(dtype))
+    dense.multiply(0, s.shape[0], 0, found, field, field)
+    assert np.array_equal(field, product), "in place"
+
+
+@DTYPES
+@pytest.mark.parametrize("cells", [(0, 5, 7), (3, 1, 4), (20, 24, 18)])
+def test_spline_at_points_and_back(dtype, cells):
+    """Points inside and beyond the lattice; the last one is large enough for the pool."""
+    ndim, rng = 3 if cells[0] else 2, np.random.default_rng(0)
+    shape = tuple(n + 3 if n else 1 for n in cells)
+    to_cells = np.array([[0.1, 0.02, 0.5, 1.0], [0.03, 0.6, -0.1, 2.0], [0.7, 0.1, 0.05, 3.0]])
+    to_cells[0] *= cells[0] > 0
+    world = rng.uniform(-2, 30, (300, ndim))
+    theta, force = (rng.standard_normal((ndim, *n)).astype(dtype) for n in (shape, (300,)))
+    assert np.prod(shape) * ndim > SMALL or cells[0] < 20
+    args = (world, to_cells, np.array(cells))
+    found, = run(points.spline, 300, theta, *args, outs=(np.empty((ndim, 300), dtype),))
+    close(found, reference.spline(theta, *args), tolerance(dtype))
+    back, = run(points.spline_back, ndim, force, *args, outs=(np.empty_like(theta),), slab=1)
+    close(back, reference.spline_back(force, *args, shape), tolerance(dtype))
 
 
 @DTYPES

@@ -17,9 +17,9 @@ ROOT = Path(classreg.__file__).parent
 #: floor of each module or package of classreg; a floor may import its own and those below
 FLOORS = {
     0: "backend errors kernels spline stencil",
-    1: "grid image jacobian mapping pyramid sampling transforms",
+    1: "draws grid image jacobian mapping pyramid sampling transforms",
     2: "metrics regularisers priors",
-    3: "engine fitted gauge objective optimisers planning resample schedule stopping",
+    3: "engine fitted gauge hessian objective optimisers planning resample schedule stopping",
     4: "api baselines check datasets door evaluate initialise io memory models preflight result save uncertainty",
     5: "cli plot report warmup",
 }

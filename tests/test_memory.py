@@ -43,6 +43,13 @@ def kernels():
         classreg.register(tiny.fixed, tiny.moving, model=model, metric=metric, iterations=2)
 
 
+#: other optimisers than the models' own, and samples (of a spline at samples, the search for folds needs most, if any)
+OTHERS = [("bspline", "lncc", "asgd", None), ("bspline", "mi", "descent", None),
+          ("bspline", "lncc", "newton_cg", None), ("bspline", "ncc", "newton_cg", None),
+          ("dense", "ncc", "newton_cg", None), ("dense", "lncc", "newton_cg", None), ("dense", "mi", "descent", None),
+          ("dense", "mi", "asgd", None), ("affine", "ncc", "gauss_newton", "random")]
+
+
 def peak_of(plan, fixed, moving):
     """Bytes of all arrays at the peak of a registration."""
     tracemalloc.start()
@@ -85,6 +92,16 @@ def test_energies_and_priors_are_predicted(model, regularisers, priors, kernels)
                    search="none")
     tiny = head_phantom(8.0)
     classreg.register(tiny.fixed, tiny.moving, plan=plan)  # loads what is compiled
+    found = predict(plan, PAIR.fixed, PAIR.moving, base=0)
+    assert found.bytes == pytest.approx(peak_of(plan, PAIR.fixed, PAIR.moving), rel=0.15), found.phase
+
+
+@pytest.mark.parametrize("model, metric, optimiser, sampling", OTHERS)
+def test_prediction_for_other_optimisers_and_samples(model, metric, optimiser, sampling, kernels):
+    more = dict(model=model, metric=metric, optimiser=optimiser, sampling=sampling)
+    tiny = head_phantom(8.0)
+    classreg.register(tiny.fixed, tiny.moving, iterations=2, **more)
+    plan = replace(shortened(classreg.plan(PAIR.fixed, PAIR.moving, **more), 4), search="none")
     found = predict(plan, PAIR.fixed, PAIR.moving, base=0)
     assert found.bytes == pytest.approx(peak_of(plan, PAIR.fixed, PAIR.moving), rel=0.15), found.phase
 

@@ -13,6 +13,7 @@ import classreg
 from classreg import check
 from classreg.backend import SMALL
 from classreg.datasets import head_phantom
+from classreg.draws import Random, Sobol
 from classreg.engine import Control, check_needs, run
 from classreg.errors import ConvergenceError, OptionError
 from classreg.grid import Grid
@@ -21,7 +22,7 @@ from classreg.mapping import Mapping
 from classreg.metrics import LNCC, METRICS, NCC, SSD, MutualInformation
 from classreg.models import MODELS
 from classreg.objective import Objective
-from classreg.optimisers import LBFGS, OPTIMISERS, Adam, GaussNewton, Greedy
+from classreg.optimisers import ASGD, LBFGS, OPTIMISERS, Adam, Descent, GaussNewton, Greedy, NewtonCG
 from classreg.regularisers import Bending, Diffusion, Gaussian
 from classreg.sampling import sample
 from classreg.schedule import Level
@@ -111,12 +112,46 @@ def test_gauss_newton_converges_in_a_few_steps(kind, ndim):
     assert distance(model, theta, truth) < 0.05 and len(control.history) <= 8
 
 
+@DIMENSIONS
+@pytest.mark.parametrize("kind", ["rigid", "affine"])
+def test_descent_finds_the_known_transform(kind, ndim):
+    model, truth, fixed, moving = known(ndim, kind)
+    theta, ending = solve(fixed, moving, model, SSD(), [], Descent(tolerance=1e-4), 200, tolerance=1e-9)
+    assert distance(model, theta, truth) < 0.1, ending
+
+
+@DIMENSIONS
+@pytest.mark.parametrize("sampling", [Random(512), Sobol(512)])
+@pytest.mark.parametrize("kind", ["rigid", "similarity", "affine"])
+def test_drawn_samples_find_the_known_transform(kind, sampling, ndim):
+    model, truth, fixed, moving = known(ndim, kind)
+    control = Control()
+    theta, _ = solve(fixed, moving, model, NCC(), [], ASGD(), 300, control, sampling=sampling)
+    assert distance(model, theta, truth) < 0.15
+    assert len(control.history) == 301, "values of different samples do not compare: they end no level"
+    theta, _ = solve(fixed, moving, model, NCC(), [], GaussNewton(), 60, sampling=sampling)
+    assert distance(model, theta, truth) < 0.15, "one set of samples for the level"
+
+
+def test_a_stochastic_run_keeps_its_start_where_that_is_better():
+    """Two steps that are much too long: the start wins on the common samples."""
+    model, truth, fixed, moving = known(3, "affine")
+    levels = (Level(1, 2),)
+    theta, _ = run("test", fixed, moving, model, SSD(), [], ASGD(step=30.0), levels, truth, Control(),
+                   sampling=Random(512))
+    assert np.array_equal(theta, truth)
+
+
 #: every deformable model with an optimiser that serves it
 DEFORMABLE = {
     "bspline": lambda g: (BSpline(g, 5.0, np.eye(g.ndim + 1)), LBFGS(), [Bending(1.0)]),
     "bspline-adam": lambda g: (BSpline(g, 5.0, np.eye(g.ndim + 1)), Adam(0.25, decay=100), [Bending(1.0)]),
     "dense": lambda g: (Dense(g, np.eye(g.ndim + 1)), Adam(0.25, decay=100), [Diffusion(0.01)]),
     "dense-lbfgs": lambda g: (Dense(g, np.eye(g.ndim + 1)), LBFGS(), [Diffusion(0.01)]),
+    "bspline-newton": lambda g: (BSpline(g, 5.0, np.eye(g.ndim + 1)), NewtonCG(), [Bending(1.0)]),
+    "bspline-descent": lambda g: (BSpline(g, 5.0, np.eye(g.ndim + 1)), Descent(), [Bending(1.0)]),
+    "bspline-asgd": lambda g: (BSpline(g, 5.0, np.eye(g.ndim + 1)), ASGD(), [Bending(1.0)]),
+    "dense-newton": lambda g: (Dense(g, np.eye(g.ndim + 1)), NewtonCG(), [Diffusion(0.01)]),
     "dense-greedy": lambda g: (Dense(g, np.eye(g.ndim + 1)), Greedy(), smoothers("displacement")),
     "greedy": lambda g: (Dense(g, np.eye(g.ndim + 1), compositive=True), Greedy(), smoothers("displacement")),
     "velocity": lambda g: (Velocity(g, np.eye(g.ndim + 1)), Greedy(), smoothers("velocity")),
@@ -138,7 +173,11 @@ def test_deformable_models_approach_the_known_shift(name, metric, ndim):
     assert np.median(error) < 0.5 * np.linalg.norm(check.SHIFT[:ndim]), "grey values tell half of it and more"
     last = [r for r in control.history if r.level == 2]
     best = Objective(fixed, moving, model, metric(), regularisers)(theta).value
-    assert best == pytest.approx(min(r.value for r in last), rel=1e-5), "the best iterate, unspoiled"
+    least = min(r.value for r in last)
+    if hasattr(optimiser, "finish"):  # the mean of iterates may be better than any
+        assert best <= least * (1 + 1e-5)
+    else:
+        assert best == pytest.approx(least, rel=1e-5), "the best iterate, unspoiled"
     assert best < 0.5 * Objective(fixed, moving, model, metric(), regularisers)(0 * theta).value
 
 
@@ -158,8 +197,10 @@ def test_no_gradient_is_an_ending_not_an_error(name):
     fixed, moving = check.scene(3)
     flat = moving.with_array(np.full_like(moving.array, 0.5))
     model = Linear(fixed.grid, "translation")
+    if "product" in OPTIMISERS[name].needs:
+        model = BSpline(fixed.grid, 5.0, np.eye(4))
     theta, ending = solve(fixed, flat, model, SSD(), [], OPTIMISERS[name](), 20)
-    assert np.array_equal(theta, model.identity()) and ending
+    assert np.array_equal(theta, np.zeros_like(theta) if theta.ndim > 1 else model.identity()) and ending
 
 
 @pytest.mark.parametrize("level", [1, 2])
@@ -212,6 +253,10 @@ class Plain:
     (LBFGS(), COMPOSITIVE, SSD(), [], "adds steps, but Dense composes them: use the greedy optimiser"),
     (Adam(), VELOCITY, SSD(), [], "adds steps, but Velocity composes them: use the greedy"),
     (LBFGS(), LINEAR, SSD(), [Bending()], "Bending.*Linear"),
+    (NewtonCG(), LINEAR, SSD(), [], "moves lattices and fields; Linear is none: use gauss_newton"),
+    (NewtonCG(), SPLINE, Plain(), [], "a metric with a curvature, which Plain has not; use lbfgs"),
+    (NewtonCG(), COMPOSITIVE, SSD(), [], "adds steps, but Dense composes them"),
+    (ASGD(), COMPOSITIVE, SSD(), [], "adds steps, but Dense composes them"),
 ])
 def test_needs_are_checked_before_the_first_iteration(optimiser, transform, metric, regularisers, message):
     fixed, moving = check.scene(3)
@@ -219,6 +264,18 @@ def test_needs_are_checked_before_the_first_iteration(optimiser, transform, metr
     with pytest.raises(OptionError, match=message):
         solve(fixed, moving, transform, metric, regularisers, optimiser, 2, control)
     assert control.history == []
+
+
+@pytest.mark.parametrize("optimiser, transform, metric, message", [
+    (ASGD(), LINEAR, LNCC(), "LNCC looks at neighbourhoods, which Random samples do not have: use mi, ncc or ssd"),
+    (ASGD(), LINEAR, Plain(), "Plain looks at neighbourhoods"),
+    (LBFGS(), FIELD, SSD(), "Dense has parameters at every voxel.*leave sampling out"),
+    (Greedy(), SPLINE, SSD(), "Greedy smooths a force at every voxel: leave sampling out"),
+    (NewtonCG(), SPLINE, SSD(), "NewtonCG takes the curvature at every voxel: leave sampling out"),
+])
+def test_samples_are_refused_where_all_count(optimiser, transform, metric, message):
+    with pytest.raises(OptionError, match=message):
+        check_needs(optimiser, transform, metric, [], sampling=Random())
 
 
 @pytest.mark.parametrize("name", DEFORMABLE)
@@ -259,6 +316,34 @@ def test_a_registration_gives_the_same_bits_for_any_number_of_threads(model, met
         assert [r.iteration for r in result.history if r.level == 2][:2] == [0, 1], "iterations were made"
         found.add((result.transform.theta.tobytes(), tuple((r.value, r.step) for r in result.history)))
     assert len(found) == 1
+
+
+@pytest.mark.parametrize("model, more", [
+    ("bspline", dict(optimiser="asgd", sampling={"name": "random", "samples": 40000})),
+    ("bspline", dict(optimiser="lbfgs", sampling="sobol")),
+    ("affine", dict(optimiser="gauss_newton", sampling={"name": "sobol", "samples": 0.9})),
+    ("bspline", dict(optimiser="newton_cg")), ("dense", dict(optimiser="newton_cg")),
+    ("dense", dict(optimiser="descent"))])
+def test_other_optimisers_and_samples_give_the_same_bits_for_any_number_of_threads(model, more):
+    fixed, moving = large_pair()
+    start = np.eye(4)
+    start[:3, 3] = 0.5 * check.SHIFT
+    found = set()
+    for threads in (1, 3):
+        result = classreg.register(fixed, moving, model=model, metric="ncc", init=start, levels=(1.5, 1),
+                                   iterations=(2, 3), threads=threads, **more)
+        assert [r.iteration for r in result.history if r.level == 2][:2] == [0, 1], "iterations were made"
+        found.add((result.transform.theta.tobytes(), tuple((r.value, r.step) for r in result.history)))
+    assert len(found) == 1
+
+
+def test_the_plan_seeds_the_samples():
+    pair = head_phantom(8.0)
+    plan = classreg.plan(pair.fixed, pair.moving, model="rigid", optimiser="asgd", iterations=40, init=np.eye(4))
+    assert "sampling = random(samples=4096)" in str(plan) and classreg.Plan.from_dict(plan.to_dict()) == plan
+    runs = [classreg.register(pair.fixed, pair.moving, plan=replace(plan, seed=s), init=np.eye(4)) for s in (3, 3, 4)]
+    a, b, c = (r.transform.theta.tobytes() for r in runs)
+    assert a == b != c
 
 
 def test_the_whole_way_from_initialisation_gives_the_same_bits():

@@ -34,7 +34,13 @@ for ndim in (2, 3):
     for model in MODELS:
         for metric in ("auto", *METRICS):
             result = classreg.register(fixed, moving, model=model, metric=metric, **masks)
-        result.warped, result.jacobian, result.transform.inverse()
+        result.warped, result.jacobian, result.transform.inverse(), result.transform.map_points(pair.fixed_points)
+    for model, optimiser, sampling in (("affine", "gauss_newton", "sobol"), ("affine", "descent", None),
+                                       ("bspline", "asgd", None), ("bspline", "newton_cg", None),
+                                       ("dense", "newton_cg", None), ("bspline", "lbfgs", "random")):
+        for metric in ("ssd", "ncc", "mi"):
+            classreg.register(fixed, moving, model=model, metric=metric, optimiser=optimiser, sampling=sampling,
+                              iterations=2, **masks)
     again = classreg.register(fixed, moving, model="dense", init=result.transform, iterations=1)
     for dtype in ("int8", "int16", "int32", "int64", "float32"):
         labels = pair.moving_labels.with_array(odd(pair.moving_labels.array.astype(dtype)))

@@ -55,6 +55,8 @@ def metric(make: Callable) -> None:
             _flat(new, fixed, warped, weight)
             _optimum(new, fixed, weight)
             _precision(new, fixed, moving, warped, weight)
+            if not part.dense and hasattr(part, "take"):
+                _take(part, fixed, moving, warped, weight)
 
 
 def _call(part, warped, weight):
@@ -90,6 +92,24 @@ def _curvature(part, warped, weight):
         left = 0 if deflate is None else sum(np.sum(d * v) ** 2 for d in deflate.reshape(-1, *warped.shape))
         require(left <= full * (1 + 1e-9),
                 f"{name}: the Gauss-Newton form is negative, {full:.6g} - {left:.6g}")
+
+
+def _take(part, fixed, moving, warped, weight):
+    """Some samples alone are what all are with no weight on the others: ranges and scales do not follow them."""
+    some = np.flatnonzero(weight.ravel() > 0)[::3]
+    alone = weight.ravel()[some].reshape(1, 1, -1)
+    rest = np.zeros_like(weight)
+    rest.ravel()[some] = alone.ravel()
+    at = [np.ascontiguousarray(a.reshape(len(a), -1)[:, some])[:, None, None] for a in (fixed.data, warped)]
+    part.prepare(fixed.data, moving.data, fixed.grid)
+    value, adjoint = part(warped, rest)
+    adjoint = adjoint.reshape(len(adjoint), -1)[:, some].copy()
+    part.take(at[0])
+    found, force = part(at[1], alone)
+    name = type(part).__name__
+    small(f"{name}: after `take`, the value is not that of these samples", found - value, 1e-9)
+    small(f"{name}: after `take`, the adjoint is not that of these samples",
+           (force.reshape(adjoint.shape) - adjoint) / np.abs(adjoint).max(), 1e-6)
 
 
 def _symmetry(make, fixed, warped, weight):

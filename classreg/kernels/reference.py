@@ -108,6 +108,40 @@ def stencil(warped, adjoint, curvature, to_world, d):
     return np.concatenate([force, np.einsum("kczyx,czyx->zyx", g**2, curvature.astype(float))[None]])
 
 
+def tensor(slope, curvature):
+    """Rows of curvature g g^T on and above the diagonal, g (d, z, y, x)."""
+    d = len(slope)
+    return np.stack([curvature.astype(float) * slope[i] * slope[j] for i in range(d) for j in range(i, d)])
+
+
+def multiply(rows, field):
+    """The symmetric tensor of these rows times a field (d, z, y, x)."""
+    d = len(field)
+    at = {pair: k for k, pair in enumerate((i, j) for i in range(d) for j in range(i, d))}
+    return np.stack([sum(rows[at[min(i, j), max(i, j)]].astype(float) * field[j] for j in range(d)) for i in range(d)])
+
+
+def spline_weights(world, to_cells, cells, shape):
+    """What each control point of a lattice of `shape` weighs at each point, (n, *shape)."""
+    d, out = world.shape[1], np.ones((len(world), 1, 1, 1))
+    for axis, n in enumerate(cells):
+        t = np.clip(world @ to_cells[axis, :d] + to_cells[axis, 3], 0, max(n, 0))
+        a = np.abs(t[:, None] - (np.arange(shape[axis]) - 1))
+        w = np.where(a < 1, (4 - 6 * a**2 + 3 * a**3) / 6, np.where(a < 2, (2 - a) ** 3 / 6, 0))
+        out = out * np.expand_dims(w if n else np.ones((len(world), 1)), [k + 1 for k in range(3) if k != axis])
+    return out
+
+
+def spline(theta, world, to_cells, cells):
+    """A lattice (d, z, y, x) of cubic B-splines at points, (d, n)."""
+    return np.einsum("nzyx,czyx->cn", spline_weights(world, to_cells, cells, theta.shape[1:]), theta.astype(float))
+
+
+def spline_back(force, world, to_cells, cells, shape):
+    """Its transpose, (d, *shape)."""
+    return np.einsum("nzyx,cn->czyx", spline_weights(world, to_cells, cells, shape), force.astype(float))
+
+
 def newton(force, diagonal, damping, longest):
     """-F / (H + damping), shortened below `longest`; F (d, z, y, x), H (z, y, x)."""
     step = -force.astype(float) / (diagonal.astype(float) + damping)

@@ -2,9 +2,11 @@
 
     describe(image)                   what is warped instead of the image (default: the image); before `prepare`
     prepare(fixed, moving, grid)      sees the data of a level, once; nothing of phi
+    take(fixed)                       the fixed data at other samples, where these are drawn; ranges stay
     __call__(warped, weight)          (value, adjoint), adjoint = d value / d warped, (channels, z, y, x)
     zero                              the value up to which images count as identical
-    curvature(warped, weight)         for Gauss-Newton: (curvature, deflate), see `optimisers/gauss_newton.py`
+    curvature(warped, weight)         for Gauss-Newton: (curvature, deflate), see `optimisers/gauss_newton.py`,
+                                      and `hessian.py` for deformations
 
 Arrays are (channels, z, y, x), weights (z, y, x). A metric knows nothing of positions. Adding one is a file and a line
 in `METRICS`.

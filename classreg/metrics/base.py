@@ -30,6 +30,10 @@ class Metric:
         """Take the fixed data (channels, z, y, x) on `grid`, and see the moving data once (ranges, scales)."""
         self.fixed = fixed
 
+    def take(self, fixed: np.ndarray) -> None:
+        """Take the fixed data at other samples (channels, z, y, x); ranges and scales stay those of the level."""
+        self.fixed = fixed
+
 
 def moments(fixed: np.ndarray, warped: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Weighted sums of 1, F, M, FF, MM, FM of one channel (z, y, x), float64."""

@@ -95,6 +95,12 @@ class Composite(Metric):
         for metric, places in zip(self.metrics, self._places):
             metric.prepare(fixed[_index(places)], moving[_index(places)], grid)
 
+    def take(self, fixed: np.ndarray) -> None:
+        """Give each part its channels at other samples."""
+        self.fixed = fixed
+        for metric, places in zip(self.metrics, self._places):
+            metric.take(fixed[_index(places)])
+
     def __call__(self, warped: np.ndarray, weight: np.ndarray):
         """Value and adjoint."""
         ws, value, adjoint = workspace(), 0.0, adjoint_buffer(warped)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..stencil import add_scaled, dot
+from .linesearch import backtrack
 from .state import State
 
 
@@ -55,36 +56,28 @@ class LBFGS:
             state.done = "the gradient is zero"
             return theta
         length = min(1.0, 4 * self.first_step * unit / reach) if pairs else self.first_step * unit / reach
-        for _ in range(12):
-            step = add_scaled(direction, length - 1, direction, np.empty_like(direction))
-            new = objective.transform.retract(theta, step)
-            e = objective(new, hold=True)
-            if e.value <= state.value + 1e-4 * length * slope:
-                break
-            state.step = length * reach
-            if length * reach < 0.01 * self.tolerance * unit:
-                break
-            drop = e.value - state.value - length * slope
-            length *= min(0.5, max(0.1, -length * slope / (2 * drop))) if np.isfinite(drop) else 0.25
-        if not e.value < state.value:
+        step = np.empty_like(direction)
+        trial = backtrack(objective, theta, state.value, direction, slope, length, 0.01 * self.tolerance * unit / reach,
+                          step)
+        state.step = trial.length * reach
+        if not trial.evaluation.value < state.value:
             if pairs:  # a stale model of the curvature: forget it and try the gradient once
                 pairs.clear()
                 return self.step(objective, theta, state)
             state.done = "no step decreases the value"
             return theta
-        e = objective.renew(e)
+        e = objective.renew(trial.evaluation)
         new_gradient = e.gradient.copy()
         y = add_scaled(new_gradient, -1.0, g, np.empty_like(g))
         curvature = dot(step, y)
         if curvature > 1e-10 * np.sqrt(dot(step, step) * dot(y, y)):
             pairs.append((step, y, curvature))
             del pairs[: max(0, len(pairs) - self.memory)]
-        state.accept(new, e)
-        state.step = length * reach
+        state.accept(trial.theta, e)
         state.memory["gradient"] = new_gradient
         if state.step < self.tolerance * unit:
             state.done = "the last step is below the tolerance"
-        return new
+        return trial.theta
 
     @staticmethod
     def _direction(g, pairs):

@@ -9,6 +9,7 @@ A regulariser has any of three faculties, and says what it acts on:
     reads = "grams" | "slopes"                      what the energy is given: a method of the transform
     sigma                                           of those that do both: they smooth if it is a number, and are an
                                                     energy if it is None (see `base.is_energy`)
+    quadratic = True                                of energies whose gradient at v is their Hessian times v
 """
 
 from .base import is_energy, smooths

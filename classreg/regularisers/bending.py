@@ -17,6 +17,7 @@ class Bending:
 
     acts_on = "displacement"
     reads = "grams"
+    quadratic = True
 
     def __init__(self, weight: float = 1.0):
         self.weight = weight

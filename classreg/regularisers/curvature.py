@@ -21,6 +21,8 @@ from .quadratic import VALUE, each_component, long_axes, quadratic
 class Curvature(Energy):
     """Half the mean squared Laplacian, times `weight` (mm^2); or with `sigma`, a filter (1 + (sigma^2 / 2 L)^2)^-1."""
 
+    quadratic = True
+
     def __init__(self, weight: float = 1.0, where: Image | None = None, sigma: float | None = None,
                  acts_on: str = "displacement"):
         super().__init__(weight, where, sigma, acts_on)

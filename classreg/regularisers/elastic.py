@@ -38,6 +38,8 @@ class Elastic(Energy):
     acts_on : {"displacement", "velocity"}
     """
 
+    quadratic = True
+
     def __init__(self, weight: float = 1.0, shear: float = 1.0, dilation: float = 0.5, where: Image | None = None,
                  acts_on: str = "displacement"):
         super().__init__(weight, where, None, acts_on)

@@ -1,11 +1,16 @@
 """Transforms: parameters -> mapping, and the way back. One protocol:
 
     identity()                        parameters of the identity
-    forward(theta, at)                (Mapping on at, back); back(image_back, adjoint) is the gradient in the tangent
+    forward(theta, at)                (Mapping on at, back); back(image_back, adjoint) is the gradient in the tangent,
+                                      back.normal(image_back, adjoint, curvature, deflate) that and the Gauss-Newton
+                                      matrix (linear ones) or its diagonal (dense ones)
     refine(theta, grid)               the same transform for the next level's grid
     fit(field, grid)                  deformable ones: parameters of a displacement in mm on a grid
-    retract(theta, step)              theta moved by a tangent step
+    retract(theta, step, out=)        theta moved by a tangent step; dense ones write into `out` if given
     reach(step)                       about how far a step moves a point, mm
+    scatters                          whether forward has a way back at points (False where it does not say)
+    spread(step, at)                  additive deformations: the displacement in mm that a step adds at the samples
+    gather(force, at, like, squared)  its transpose, for parameters like others, or that of its squared entries
   and deformable ones, for regularisers and priors:
     displacement(theta)               coefficients of u (theta itself, unless that is a velocity)
     grams(c, at)                      along each axis, Gram matrices of derivatives of coefficients c, see `grams.py`

@@ -18,9 +18,10 @@ from ..backend import workspace
 from ..grid import Grid
 from ..jacobian import jacobian_determinant
 from ..kernels.cpu import folds as kernels
+from ..kernels.cpu import points
 from ..mapping import Mapping
 from ..sampling import Points
-from ..spline import Band, basis, points_of, refine_band, solve_band, spline_band, spline_gram
+from ..spline import Band, points_of, refine_band, solve_band, spline_band, spline_gram
 from ..stencil import peak
 from .folds import suspects
 from .grams import Grams, frame_of
@@ -50,6 +51,7 @@ class BSpline:
     spacing: float
     matrix: np.ndarray
     doublings: int = 0
+    scatters = True
     _bands: dict = field(default_factory=dict, repr=False)
     _slopes: dict = field(default_factory=dict, repr=False)
 
@@ -105,26 +107,34 @@ class BSpline:
     def forward(self, theta: np.ndarray, at: Grid | Points):
         """The mapping on `at`, and its way back: `back(image_back, adjoint)` is the gradient on the lattice."""
         if isinstance(at, Points):
-            index, weights = self._taps(theta, at.world)
-            u = np.zeros((self.grid.ndim, len(at.world)), theta.dtype)
-            for c in range(len(u)):
-                u[c] = (theta[c].ravel()[index] * weights).sum(-1)
-            return Mapping(self.matrix, u), PointsBack(theta.shape, index, weights)
-        bands = self.bands(self.cells_of(theta), at)
-        u = theta
-        for axis in (3, 2, 1):
-            u = bands[axis - 1].apply(u, axis, f"bspline {axis}")
-        return Mapping(self.matrix, u.reshape((self.grid.ndim, *at.shape)), at), GridBack(bands)
+            where = self._cells_at(theta, at.world)
+            u, theta = np.empty((len(theta), len(at.world)), theta.dtype), np.require(theta, None, ("C", "W"))
+            workspace().run(points.spline, len(at.world), theta, *where, u, slab=1 << 10)
+            return Mapping(self.matrix, u), PointsBack(theta.shape, where)
+        u = self.spread(theta, at).reshape((self.grid.ndim, *at.shape))
+        return Mapping(self.matrix, u, at), GridBack(self.bands(self.cells_of(theta), at))
 
-    def bands(self, cells, at: Grid) -> tuple[Band, Band, Band]:
+    def spread(self, step: np.ndarray, at: Grid) -> np.ndarray:
+        """The displacement in mm that a step adds on `at`, (d, z, y, x); in the buffer of `forward`."""
+        bands = self.bands(self.cells_of(step), at)
+        for axis in (3, 2, 1):
+            step = bands[axis - 1].apply(step, axis, f"bspline {axis}")
+        return step
+
+    def gather(self, force: np.ndarray, at: Grid, like: np.ndarray, squared: bool = False) -> np.ndarray:
+        """The transpose of `spread` for a lattice like another; `squared`, that of its squared entries."""
+        return gather(self.bands(self.cells_of(like), at, squared), force)
+
+    def bands(self, cells, at: Grid, squared: bool = False) -> tuple[Band, Band, Band]:
         """The operators z, y, x that evaluate a lattice of `cells` on a grid with the axes of the fixed one."""
-        key = (cells, at.shape3, at.affine3.tobytes())
+        key = (cells, at.shape3, at.affine3.tobytes(), squared)
         if key not in self._bands:
             to_index = np.linalg.solve(self.grid.affine3, at.affine3)
             out = []
             for k, n in enumerate(self.grid.shape3):
                 index = to_index[k, k] * np.arange(at.shape3[k]) + to_index[k, 3]
-                out.append(spline_band(np.clip(index / max(n - 1, 1), 0, 1) * cells[k], cells[k]))
+                band = spline_band(np.clip(index / max(n - 1, 1), 0, 1) * cells[k], cells[k])
+                out.append(Band(band.starts, band.weights**2, band.n) if squared else band)
             self._bands[key] = tuple(out)
         return self._bands[key]
 
@@ -184,22 +194,12 @@ class BSpline:
         """Bound on how far a step moves a point, mm (a spline stays within its control points)."""
         return peak(step, np.eye(3) if len(step) == 3 else np.diag([1.0, 1.0, 0.0]))
 
-    def _taps(self, theta, world):
-        """Flat indices (n, 64) and weights of the control points around world points; clamped to the fixed extent."""
-        cells = self.cells_of(theta)
-        index = self.grid.to_index(world)
-        if self.grid.ndim == 2:
-            index = np.column_stack([np.zeros(len(index)), index])
-        flat, weights = np.zeros((len(index), 1), np.int64), np.ones((len(index), 1))
-        for k, n in enumerate(self.grid.shape3):
-            if cells[k] == 0:
-                continue
-            t = np.clip(index[:, k] / (n - 1), 0, 1) * cells[k]
-            i = np.minimum(np.floor(t), cells[k] - 1)
-            taps = i.astype(np.int64)[:, None] + np.arange(4)
-            flat = (flat[:, :, None] * (cells[k] + 3) + taps[:, None]).reshape(len(index), -1)
-            weights = (weights[:, :, None] * basis(t - i)[:, None]).reshape(len(index), -1)
-        return flat, weights
+    def _cells_at(self, theta, world):
+        """What `kernels/cpu/points.py` takes: the points, the matrix (3, 4) from world to cells, and the cells."""
+        cells = np.array(self.cells_of(theta))
+        scale = cells / (np.array(self.grid.shape3) - 1).clip(1)
+        to_cells = np.ascontiguousarray(scale[:, None] * self.grid.inverse3[:3])
+        return np.require(world, np.float64, ("C", "W")), to_cells, cells
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,10 +210,14 @@ class GridBack:
 
     def __call__(self, image_back, adjoint: np.ndarray) -> np.ndarray:
         """Gradient (d, z, y, x) on the lattice."""
-        g = image_back.force(adjoint)
-        for axis in (1, 2, 3):
-            g = self.bands[axis - 1].adjoint(g, axis, f"bspline back {axis}")
-        return g
+        return gather(self.bands, image_back.force(adjoint))
+
+
+def gather(bands, force: np.ndarray) -> np.ndarray:
+    """The transposed passes along z, y and x."""
+    for axis in (1, 2, 3):
+        force = bands[axis - 1].adjoint(force, axis, f"bspline back {axis}")
+    return force
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,12 +225,11 @@ class PointsBack:
     """Force at points to control points."""
 
     shape: tuple
-    index: np.ndarray
-    weights: np.ndarray
+    where: tuple
 
     def __call__(self, image_back, adjoint: np.ndarray) -> np.ndarray:
         """Gradient (d, z, y, x) on the lattice."""
-        force = image_back.force(adjoint).reshape(self.shape[0], -1)
-        size = int(np.prod(self.shape[1:]))
-        out = [np.bincount(self.index.ravel(), (f[:, None] * self.weights).ravel(), size) for f in force]
-        return np.stack(out).reshape(self.shape).astype(adjoint.dtype)
+        force, ws = image_back.force(adjoint).reshape(self.shape[0], -1), workspace()
+        out = ws.buffer("bspline back 3", self.shape, adjoint.dtype)
+        ws.run(points.spline_back, len(out), force, *self.where, out, slab=1)
+        return out

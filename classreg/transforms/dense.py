@@ -80,6 +80,14 @@ class Dense:
             return np.add(theta, step, out=out)
         return compose(theta, step, self._level, out)
 
+    def spread(self, step: np.ndarray, at: Grid) -> np.ndarray:
+        """The displacement in mm that a step adds at the samples of a level, (d, z, y, x)."""
+        return step
+
+    def gather(self, force: np.ndarray, at: Grid, like: np.ndarray, squared: bool = False) -> np.ndarray:
+        """The transpose of `spread` for a field like another; `squared`, that of its squared entries."""
+        return force
+
     def displacement(self, theta: np.ndarray) -> np.ndarray:
         """The displacement in mm on the level's grid."""
         return self.field_of(theta, self._level)

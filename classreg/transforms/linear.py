@@ -41,6 +41,7 @@ class Linear:
     grid: Grid
     kind: str = "affine"
     rotation: str = "quaternion"
+    scatters = True
 
     def __post_init__(self):
         for what, name, allowed in (("kind", self.kind, KINDS), ("rotation", self.rotation, ROTATIONS)):

@@ -166,3 +166,41 @@ def turn(z0, z1, slab, field, gradient, to_world, out):
                 if d == 3:
                     out[last, z, y, x] = (gradient[last, z, y, x] + push[2, 0] * gz + push[2, 1] * gy
                                           + push[2, 2] * gx)
+
+
+@kernel
+def tensor(z0, z1, slab, slope, curvature, first, out):
+    """out += curvature * g g^T, or = where `first`, g (d, Z, Y, X): xx, xy, yy, or xx, xy, xz, yy, yz, zz."""
+    d, _, Y, X = slope.shape
+    for z in range(z0, z1):
+        k = 0
+        for i in range(d):
+            for j in range(i, d):
+                if first:
+                    for y in range(Y):
+                        for x in range(X):
+                            out[k, z, y, x] = curvature[z, y, x] * slope[i, z, y, x] * slope[j, z, y, x]
+                else:
+                    for y in range(Y):
+                        for x in range(X):
+                            out[k, z, y, x] += curvature[z, y, x] * slope[i, z, y, x] * slope[j, z, y, x]
+                k += 1
+
+
+@kernel
+def multiply(z0, z1, slab, tensor, field, out):
+    """out = tensor field at every voxel; field and out (d, Z, Y, X) may be one, the tensor is as `tensor` leaves it."""
+    d, _, Y, X = field.shape
+    for z in range(z0, z1):
+        for y in range(Y):
+            if d == 2:
+                for x in range(X):
+                    u, v = field[0, z, y, x], field[1, z, y, x]
+                    out[0, z, y, x] = tensor[0, z, y, x] * u + tensor[1, z, y, x] * v
+                    out[1, z, y, x] = tensor[1, z, y, x] * u + tensor[2, z, y, x] * v
+            else:
+                for x in range(X):
+                    u, v, w = field[0, z, y, x], field[1, z, y, x], field[2, z, y, x]
+                    out[0, z, y, x] = tensor[0, z, y, x] * u + tensor[1, z, y, x] * v + tensor[2, z, y, x] * w
+                    out[1, z, y, x] = tensor[1, z, y, x] * u + tensor[3, z, y, x] * v + tensor[4, z, y, x] * w
+                    out[2, z, y, x] = tensor[2, z, y, x] * u + tensor[4, z, y, x] * v + tensor[5, z, y, x] * w
