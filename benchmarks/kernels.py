@@ -26,10 +26,13 @@ from pathlib import Path
 import numpy as np
 
 from classreg.backend import Workspace
+from classreg.descriptors import Patch, padded
 from classreg.kernels import cpu
 from classreg.kernels.cpu import (
     dense,
+    descriptors,
     discrete,
+    edges,
     filters,
     folds,
     histogram,
@@ -148,11 +151,18 @@ def cases(shape):
     yield histogram.conditional, "32 bins", z, slab, (*given, np.zeros((len(tables), 2, 36)))
     yield histogram.conditional_adjoint, "32 bins", z, 16, (*given, np.ones(36), 0.5, out[0])
     yield histogram.look_up, "32 bins", z, 16, (image, weight, 18.0, 3.0, np.ones(36), out[0])
+    frame, parts = np.eye(3), np.empty((4, *shape), np.float32)
+    yield edges.lengths, "", z, 16, (image, weight, frame, sums(z, 16, 2))
+    yield edges.directions, "", z, 16, (image, frame, 0.5, outs)
+    yield edges.agreement, "", z, 16, (outs, other, weight, frame, 0.5, parts, sums(z, 16, 2))
+    yield edges.agreement_adjoint, "", z, 16, (parts, frame, -1.0, 1.0, *out[:2])
+    yield from described(image, weight)
     yield from searches(tuple(max(8, k // 4) for k in shape), rng)
     yield pointwise.moments, "", z, 16, (image, other, weight, sums(z, 16, 6))
     yield pointwise.charbonnier, "", z, 16, (image, other, weight, 0.1, sums(z, 16, 2))
     yield pointwise.charbonnier_adjoint, "", z, 16, (image, other, weight, 0.1, 0.5, out[0])
     yield pointwise.charbonnier_curvature, "", z, 16, (image, other, weight, 0.1, 0.5, out[0])
+    yield pointwise.residuals, "", z, 16, (image[None], other[None], weight, 0.5, out[0][None], sums(z, 16, 1))
     yield pointwise.combine, "", z, 16, (image, other, weight, 1.0, -1.0, 0.5, out[0])
     yield pointwise.dot, "field", 3 * n, 1 << 18, (field.ravel(), outs.ravel(), sums(3 * n, 1 << 18, 1))
     yield pointwise.total, "field", 3 * n, 1 << 18, (field.ravel(), sums(3 * n, 1 << 18, 1))
@@ -164,10 +174,7 @@ def searches(shape, rng):
     """The kernels of the discrete search, on a coarse grid of `shape`: cells of 4 samples, 9 steps of 2 per axis."""
     reach, channels = 8, 12
     wide = tuple(k + 2 * reach for k in shape)
-    image = rng.normal(size=tuple(k + 4 for k in wide)).astype(np.float32)
-    pairs, out = rng.integers(0, 3, (channels, 2, 3)), np.empty((channels, *wide), np.float32)
-    yield discrete.distances, "12 pairs, coarse grid", wide[0], 16, (image, pairs, np.ones(3, int), out)
-    yield discrete.descriptors, "coarse grid", wide[0], 16, (1e-3, 1e3, out)
+    out = rng.random((channels, *wide), np.float32)
     fixed, weight = np.ones((channels, *shape), np.float32), np.ones(shape, np.float32)
     bounds = [np.stack([np.arange(0, k - 3, 4), np.arange(4, k + 1, 4)], -1) for k in shape]
     shifts = np.stack(np.meshgrid(*[np.arange(0, 17, 2)] * 3, indexing="ij"), -1).reshape(-1, 3)
@@ -178,6 +185,23 @@ def searches(shape, rng):
     centre = np.zeros((len(flat), 3), np.float32)
     yield discrete.cheapest, "729 shifts, coarse grid", len(flat), 64, (
         flat, shifts.astype(np.float32), 0.1, centre, np.empty_like(centre))
+
+
+def described(image, weight):
+    """The kernels of self-similarity, there and back, with the defaults of mind."""
+    patch = Patch.of((0, 1, 2), (2, 2, 2), (1, 1, 1))
+    z, (wide, there) = len(image), (padded(a, patch) for a in (image, weight))
+    fixed, moving, count = np.empty((3, len(patch.pairs), *image.shape), np.float32)
+    geometry = (patch.first, patch.radius)
+    yield descriptors.pad, "", len(wide), 16, (image, patch.margin, wide)
+    yield descriptors.distances, "12 pairs", z, 16, (wide, *geometry, fixed)
+    yield descriptors.descriptors, "12 pairs", z, 16, (1e-3, 1e3, fixed)
+    yield descriptors.weighted_distances, "12 pairs", z, 16, (wide, there, *geometry, moving, count)
+    yield descriptors.mismatch, "12 pairs", z, 16, (fixed, weight, 1e-3, 1e3, 1.0, 1.0, count, moving,
+                                                      np.empty_like(image), sums(z, 16, 1))
+    turned = np.empty((len(moving), *(np.array(image.shape) + 2)), np.float32)
+    yield descriptors.spread, "12 pairs", z + 2, 16, (wide, there, *geometry, moving, count, turned)
+    yield descriptors.collect, "12 pairs", z, 16, (turned, patch.first, patch.margin, np.zeros_like(image))
 
 
 def sums(n, slab, width):

@@ -11,29 +11,35 @@ import numpy as np
 
 
 def cube(size: int, folder: Path) -> dict[str, str]:
-    """Files of a fixed and a moving head of `size` voxels per axis, uncompressed.
+    """Files of a fixed and a moving head of `size` voxels per axis, uncompressed."""
+    from classreg.io import save_image
 
-    The heads are generated at 2.5 mm and brought to the size by linear interpolation, so that one of 384 cubed costs
+    files = {}
+    for name, image in zip(("fixed", "moving"), heads((size,) * 3)):
+        files[name] = str(folder / f"{name}-{size}.nii")
+        save_image(image, files[name])
+    return files
+
+
+def heads(shape):
+    """A fixed and a moving head of `shape` (z, y, x), isotropic.
+
+    They are generated at 2.5 mm and brought to the shape by linear interpolation, so that one of 384 cubed costs
     no more than its file; what an iteration costs does not depend on how smooth the image is.
     """
     from classreg.datasets import head_phantom
     from classreg.fitted import FittedTransform
     from classreg.grid import Grid
-    from classreg.io import save_image
     from classreg.resample import resample
 
-    pair, files = head_phantom(2.5), {}
-    for name in ("fixed", "moving"):
-        image = getattr(pair, name)
+    pair = head_phantom(2.5)
+    for image in (pair.fixed, pair.moving):
         axes = image.grid.affine[:3, :3] / image.grid.spacing
-        step = axes * float(image.grid.extent.max()) / (size - 1)
+        step = axes * float(np.max(image.grid.extent / (np.array(shape) - 1)))
         affine = np.eye(4)
-        affine[:3, :3], affine[:3, 3] = step, image.grid.centre - step @ np.full(3, (size - 1) / 2)
-        grid = Grid((size,) * 3, affine)
-        still = FittedTransform.from_matrix(np.eye(4), grid, image.grid)
-        files[name] = str(folder / f"{name}-{size}.nii")
-        save_image(resample(still, image, grid, "linear"), files[name])
-    return files
+        affine[:3, :3], affine[:3, 3] = step, image.grid.centre - step @ ((np.array(shape) - 1) / 2)
+        grid = Grid(tuple(shape), affine)
+        yield resample(FittedTransform.from_matrix(np.eye(4), grid, image.grid), image, grid, "linear")
 
 
 def high_water() -> int:

@@ -52,9 +52,9 @@ def register(fixed, moving, *, model: str = "bspline", metric: str | dict = "aut
         translation, rigid, similarity, affine, bspline, dense, svf or greedy. Deformable models run rigid and affine
         stages first, unless `init` is a transform.
     metric : str or dict
-        A name in `classreg.metrics.METRICS` (ssd, sad, ncc, lncc, mi, nmi, cr, composite, or your own once it is there:
-        `METRICS["mine"] = Mine`), or auto: chosen from the images (see `result.plan.notes`). A dictionary gives
-        options, {"name": "lncc", "radius": 3}.
+        A name in `classreg.metrics.METRICS` (ssd, sad, ncc, lncc, mi, nmi, cr, ngf, mind, composite, or your own once
+        it is there: `METRICS["mine"] = Mine`), or auto: chosen from the images (see `result.plan.notes`). A dictionary
+        gives options, {"name": "lncc", "radius": 3}.
     init : str, FittedTransform, Result, array or path
         auto, identity, geometry, mass or moments; or a transform, its file, or a world matrix (d + 1, d + 1), to start
         from.
@@ -244,8 +244,8 @@ def _plan(fixed, moving, matrix, model, metric, init, begin, levels, iterations,
         notes.append(f"metric: {linear['name']} for linear models, {deformable['name']} for deformable ones: the "
                      f"images look {'alike' if same else 'different'} (correlation {rho:.2f} in the common foreground, "
                      f"{overall:.3f} overall)")
-    elif metric["name"] == "lncc":
-        linear = {"name": "ncc"}
+    elif metric["name"] in models.FIRST:
+        linear = {"name": models.FIRST[metric["name"]]}
     factors = None if levels is None else [float(v) for v in levels]
     stages = []
     grid = fixed.grid
@@ -254,7 +254,7 @@ def _plan(fixed, moving, matrix, model, metric, init, begin, levels, iterations,
     for kind in before if begin is None else ():
         own = deformable if kind == "affine" else linear  # the metric that follows gives the better start
         stages.append(models.linear_stage(kind, grid, own, None, samples=models.START[kind] ** grid.ndim))
-    own = deformable if model not in models.LINEAR else metric if metric["name"] == "lncc" else linear
+    own = deformable if model not in models.LINEAR else metric if metric["name"] in models.FIRST else linear
     stages.append(models.last_stage(model, grid, own, factors, iterations, rotation, optimiser, sampling))
     stages = models.with_priors(stages, priors)
     plan = Plan(model, init if begin is None else "transform", tuple(stages), notes=tuple(notes))

@@ -27,17 +27,18 @@ class Hessian:
     """
 
     def __init__(self, objective, theta, phi_back, img_back, gradient, curvature, deflate):
-        ws, d = workspace(), len(theta)
+        ws, d, channels = workspace(), len(theta), img_back.image.channels
         self._objective, self._at = objective, objective.at
         self.gradient, self.diagonal = (ws.buffer(f"hessian {k}", theta.shape, theta.dtype) for k in (0, 1))
         np.copyto(self.gradient, gradient)
         self._quadratics = [r for r in objective.regularisers if is_energy(r) and getattr(r, "quadratic", False)]
         self._deflated = []
         if deflate is not None:
-            for v in deflate.reshape(-1, *curvature.shape):
+            for v in deflate.reshape(-1, channels, *curvature.shape[1:]):
                 self._deflated.append(phi_back(img_back, v).copy())
         self._tensor = ws.buffer("hessian tensor", (d * (d + 1) // 2, *curvature.shape[1:]), curvature.dtype)
-        for c, h in enumerate(curvature):
+        for c in range(channels):
+            h = curvature[c if len(curvature) > 1 else 0]
             ws.run(dense.tensor, len(h), img_back.slope(c), h, c == 0, self._tensor)
         self._fill_diagonal(theta)
 

@@ -43,13 +43,17 @@ KERNELS, INTERPRETER = 60_000_000, 130_000_000
 SAMPLED, PER_SAMPLED = 1 << 20, 16
 
 #: values per sample of a level, beside the images: what each metric uses up within a call, and keeps per channel
-METRIC = {"ssd": (0, 0), "sad": (0, 0), "ncc": (0, 0), "mi": (0, 0), "nmi": (0, 0), "cr": (0, 0), "lncc": (3, 1)}
+METRIC = {"ssd": (0, 0), "sad": (0, 0), "ncc": (0, 0), "mi": (0, 0), "nmi": (0, 0), "cr": (0, 0), "lncc": (3, 1),
+          "ngf": (4, 4)}
+
+#: descriptors of mind in 2-D and 3-D; what its mode "exact" uses up and keeps per descriptor, and keeps besides
+DESCRIPTORS, EXACT = {2: 4, 3: 12}, (1, 3, 3)
 
 #: values per sample of Gauss-Newton for linear models: curvature, directions to deflate with, and the stack of both
 CURVATURE = {"ssd": 2, "sad": 1, "ncc": 6, "cr": 6}
 
 #: the same per channel of greedy steps, where the metric does not keep it anyway
-DIAGONAL = {"ssd": 1, "sad": 1, "ncc": 1, "mi": 1, "nmi": 1, "cr": 1, "lncc": 0}
+DIAGONAL = {"ssd": 1, "sad": 1, "ncc": 1, "mi": 1, "nmi": 1, "cr": 1, "lncc": 0, "ngf": 0}
 
 #: directions to deflate with, per channel, each of all channels
 DIRECTIONS = {"ncc": 2, "cr": 2}
@@ -123,7 +127,7 @@ def predict(plan: Plan, fixed: Image, moving: Image, base: int | None = None) ->
 
 
 def predict_model(fixed: Image, moving: Image, model: str) -> Prediction:
-    """Peak memory of `register` with a model's defaults; the metric is taken to be the one that needs most.
+    """Peak memory of `register` with a model's defaults; of the metrics that "auto" chooses from, with the larger.
 
     Raises
     ------
@@ -277,7 +281,11 @@ def _level(stage: Stage, level: Level, fixed: Image, moving: Image) -> float:
     grids = [image.grid.coarsen(factors(image.grid, resolution)) for image in (fixed, moving)]
     copies = sum(image.channels * grid.size + (0 if image.weight is None else grid.size)
                  for image, grid in zip((fixed, moving), grids) if grid.shape != image.grid.shape)
-    grid, channels = grids[0], fixed.channels
+    grid = grids[0]
+    channels, copied = _described(stage.metric, fixed.channels, grid.ndim)
+    if copied:  # beside the images of the level
+        copies = sum(channels * g.size + (0 if image.weight is None else g.size * (g.shape != image.grid.shape))
+                     for image, g in zip((fixed, moving), grids))
     optimiser, transform = stage.optimiser["name"], stage.transform["name"]
     # warped image and adjoint per channel, and the weight; the moving mask is warped too
     maps = 2 * channels + 1 + (0 if moving.weight is None else 2) + HELD.get(optimiser, 0)
@@ -285,7 +293,7 @@ def _level(stage: Stage, level: Level, fixed: Image, moving: Image) -> float:
     if stage.sampling is not None:  # values of samples, and where a mask lets them lie
         size = models.build_sampling(stage).count(grid.size)
         copies += 0 if fixed.weight is None else 2 * grid.size
-    used, kept, diagonal, curvature = _metric(stage.metric, channels)
+    used, kept, diagonal, curvature = _metric(stage.metric, fixed.channels, grid.ndim)
     if optimiser == "greedy":  # the force is smoothed into what the metric has used up
         used = max(used, grid.ndim)
         maps += 1 + diagonal
@@ -320,9 +328,24 @@ def _level(stage: Stage, level: Level, fixed: Image, moving: Image) -> float:
     return VALUE * (copies + maps * size + fields + sets * theta)
 
 
-def _metric(spec: dict, channels: int) -> tuple[float, float, float, float]:
+def _described(spec: dict, channels: int, ndim: int) -> tuple[int, bool]:
+    """Channels that are warped for a metric of an image's `channels`, and whether they are arrays of their own."""
+    if spec["name"] == "composite":
+        parts = [_described(p["metric"], len(p.get("channels") or range(channels)), ndim)
+                 for p in models.spelt_out(spec)["parts"]]
+        plain = 0 if all(copied for _, copied in parts) else channels
+        return plain + sum(count for count, copied in parts if copied), any(copied for _, copied in parts)
+    if spec["name"] == "mind" and spec.get("mode") != "exact":
+        return DESCRIPTORS[ndim], True
+    return channels, spec["name"] == "ngf"
+
+
+def _metric(spec: dict, channels: int, ndim: int) -> tuple[float, float, float, float]:
     """Values per sample of a metric: used up, kept, of greedy steps, of Gauss-Newton; see the tables above."""
     name = spec["name"]
+    if name == "mind":
+        pairs = DESCRIPTORS[ndim]
+        return (EXACT[0] * pairs, EXACT[1] * pairs + EXACT[2], 0, 1) if spec.get("mode") == "exact" else (0, 0, 1, 1)
     if name != "composite":
         used, kept = METRIC.get(name, max(METRIC.values()))
         diagonal = channels * DIAGONAL.get(name, 1) + channels**2 * DIRECTIONS.get(name, 0)
@@ -330,14 +353,16 @@ def _metric(spec: dict, channels: int) -> tuple[float, float, float, float]:
     parts, widened = [], []
     for part in models.spelt_out(spec)["parts"]:
         own = part.get("channels") or range(channels)
-        used, kept, diagonal, curvature = _metric(part["metric"], len(own))
-        apart = list(own) != list(range(own[0], own[0] + len(own)))  # copies of fixed and warped channels
+        used, kept, diagonal, curvature = _metric(part["metric"], len(own), ndim)
+        seen, copied = _described(part["metric"], len(own), ndim)
+        apart = not copied and list(own) != list(range(own[0], own[0] + len(own)))  # copies of fixed and warped ones
         if directions := DIRECTIONS.get(part["metric"]["name"]):
             widened.append(directions * len(own) * channels)
-        parts.append((used, kept + len(own) * (1 + 2 * apart), diagonal, curvature * channels / len(own)))
+        parts.append((used, kept + seen * (1 + 2 * apart), diagonal, curvature * channels / len(own)))
     used, kept, diagonal, curvature = zip(*parts)
     together = sum(widened) * (1 + (len(widened) > 1))  # of all parts, and those in one array
-    return max(used), sum(kept), sum(diagonal) + together + channels, sum(curvature) + channels
+    warped = _described(spec, channels, ndim)[0]
+    return max(used), sum(kept), sum(diagonal) + together + warped, sum(curvature) + warped
 
 
 def _reads_slopes(part: dict) -> bool:

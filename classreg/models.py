@@ -61,7 +61,10 @@ MODELS = (*LINEAR, *DEFORMABLE)
 
 #: what a metric can be minimised with for linear models, and its tolerance
 LINEAR_OPTIMISER = {"ssd": "gauss_newton", "sad": "gauss_newton", "ncc": "gauss_newton", "lncc": "lbfgs", "mi": "lbfgs",
-                    "nmi": "lbfgs", "cr": "lbfgs", "composite": "lbfgs"}
+                    "nmi": "lbfgs", "cr": "lbfgs", "ngf": "lbfgs", "mind": "lbfgs", "composite": "lbfgs"}
+
+#: what the rigid stage uses before a metric that finds its way from near only; others are used from the first stage on
+FIRST = {"lncc": "ncc", "ngf": "mi", "mind": "mi"}
 
 #: iterations per level of optimisers whose steps cost much less or more than others', and how their samples are drawn
 ITERATIONS = {"asgd": (300,), "newton_cg": (10,)}

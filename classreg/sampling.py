@@ -90,8 +90,8 @@ class Back:
     def stencil(self, adjoint: np.ndarray, curvature: np.ndarray | None = None):
         """Adjoint times the gradient of the warped image on its grid, (d, *at.shape3), in 1/mm.
 
-        With a curvature (C, *at.shape3) there is one channel more, the curvature times the gradient's square in 1/mm^2,
-        and the sums of it and of its square are returned too.
+        With a curvature (C or 1, *at.shape3) there is one channel more, the curvature times the gradient's square in
+        1/mm^2, and the sums of it and of its square are returned too.
         """
         ws, d = workspace(), self.phi.ndim
         out = ws.buffer(self.name, (d if curvature is None else d + 1, *self.at.shape3), adjoint.dtype)
@@ -134,7 +134,7 @@ class Back:
         return out
 
     def normal(self, curvature: np.ndarray) -> np.ndarray:
-        """Sum of curvature (C, *at.shape3) times J J^T over the samples, J = d warped / d A; (4, 4, 4, 4).
+        """Sum of curvature (C or 1, *at.shape3) times J J^T over the samples, J = d warped / d A; (4, 4, 4, 4).
 
         On a grid always with linear interpolation: it is a model of the curvature, not a derivative.
         """

@@ -102,7 +102,7 @@ def _exercise() -> None:
     pair = head_phantom(8.0)
     masks = {f"{name}_mask": getattr(pair, f"{name}_labels").array > 0 for name in ("fixed", "moving")}
     for model in MODELS:
-        for metric in METRICS:
+        for metric in (*METRICS, {"name": "mind", "mode": "exact"}):
             result = api.register(pair.fixed, pair.moving, model=model, metric=metric, iterations=2, **masks)
         cubic = replace(result.plan, stages=tuple(replace(stage, order=3) for stage in result.plan.stages))
         api.register(pair.fixed, pair.moving, plan=cubic)

@@ -80,6 +80,17 @@ def test_peers_without_harness_or_data_say_what_to_do(tmp_path):
         assert done.returncode == 2 and word in done.stderr
 
 
+def test_metrics_are_measured_by_turns(script):
+    module = script("metrics")
+    rows = module["measure"](["ngf", "ssd", "mind, exact"], (12, 13, 14), 2, 1, 1)
+    assert [row["metric"] for row in rows] == ["ssd", "ngf", "mind, exact"]
+    assert rows[0]["cpu_ratio"] == [1, 1] and all(t > 0 for row in rows for t in row["wall"])
+    rows[1].update(cpu=[0.5, 0.7], cpu_ratio=[1.5, 1.25])
+    report = {"machine": {**MACHINE, "threads": 1}, "shape": (12, 13, 14), "rounds": 2, "steps": 1, "rows": rows}
+    table = cells(module["table"](report))
+    assert table[3][:3] == ["ngf", "0.60", "1.38 (1.25 to 1.50)"] and len(table[3]) == len(table[0])
+
+
 def test_scaling_table(script):
     rows = [{"model": "greedy", "size": 100, "threads": 2, "seconds": 3.0, "peak": 5e8, "evaluations": 40,
              "finest": 15}, {"model": "greedy", "size": 200, "threads": 2, "error": "MemoryError"}]

@@ -12,7 +12,7 @@ from classreg.backend import Workspace
 from classreg.datasets import head_phantom
 from classreg.grid import Grid
 from classreg.image import Image
-from classreg.initialise.discrete import LEAST_JACOBIAN, _pairs, deformation, discrete
+from classreg.initialise.discrete import LEAST_JACOBIAN, deformation, discrete
 from classreg.jacobian import jacobian_determinant
 from classreg.kernels import reference
 from classreg.kernels.cpu import discrete as kernels
@@ -65,20 +65,6 @@ def error(found, truth, image):
     """Mean distance in mm where the scene is."""
     where = image.array > 3
     return float(np.sqrt(((found - truth) ** 2).sum(0))[where].mean())
-
-
-@pytest.mark.parametrize("shape", [(7, 9, 11), (1, 12, 10)])
-def test_descriptors_are_those_of_the_definition(shape):
-    pairs = _pairs(shape)
-    assert len(pairs) == (12 if shape[0] > 1 else 4)
-    radius = np.array([int(n > 1) for n in shape])
-    image = rng().normal(size=np.array(shape) + 4 * radius).astype(np.float32)
-    out = np.empty((len(pairs), *shape), np.float32)
-    kernels.distances(0, shape[0], 0, image, pairs + radius, radius, out)
-    wanted = reference.distances(image, pairs + radius, radius, shape)
-    assert np.allclose(out, wanted, rtol=1e-5)
-    kernels.descriptors(0, shape[0], 0, 1.5, 2.5, out)
-    assert np.allclose(out, reference.descriptors(wanted, 1.5, 2.5), rtol=1e-4)
 
 
 @pytest.mark.parametrize("reach, pace", [((1, 2, 1), (2, 1)), ((0, 1, 2), (1, 2))])

@@ -9,8 +9,21 @@ import numpy as np
 import pytest
 
 from classreg.backend import SMALL, Workspace
+from classreg.descriptors import Patch
 from classreg.kernels import reference
-from classreg.kernels.cpu import dense, filters, histogram, labels, local, points, pointwise, sample, sample_cubic
+from classreg.kernels.cpu import (
+    dense,
+    descriptors,
+    edges,
+    filters,
+    histogram,
+    labels,
+    local,
+    points,
+    pointwise,
+    sample,
+    sample_cubic,
+)
 from classreg.spline import band
 from classreg.stencil import gaussian_taps
 
@@ -357,6 +370,107 @@ def test_local_correlation(ndim, dtype, radii):
     close(out, reference.correlation_adjoint(*args, radii, -0.01, *parts), tolerance(dtype))
     close(curvature, reference.correlation_curvature(s.weight, radii, -0.01, parts[1]), tolerance(dtype, 2))
     assert curvature.min() >= -1e-6 * curvature.max()
+
+
+FRAME = np.array([[0.9, 0.1, -0.2], [0, 1.3, 0.15], [0, 0, 0.7]])
+
+
+def summing(kernel):
+    """A kernel whose last output are sums, which begin at zero (`run` fills outputs with NaN)."""
+    def begun(z0, z1, k, *rest):
+        rest[-1][k] = 0
+        kernel(z0, z1, k, *rest)
+
+    return begun
+
+
+@DTYPES
+@DIMENSIONS
+def test_edges_and_their_agreement(ndim, dtype):
+    s, slab = Scene(ndim, dtype), 8
+    sums = np.zeros((-(-s.shape[0] // slab), 2))
+    close(total(edges.lengths, s.shape[0], 2, s.fixed, s.weight, FRAME), reference.lengths(s.fixed, s.weight, FRAME),
+          tolerance(dtype))
+    directions, = run(edges.directions, s.shape[0], s.fixed, FRAME, 0.4, outs=(np.empty((3, *s.shape), dtype),))
+    close(directions, reference.directions(s.fixed, FRAME, 0.4), tolerance(dtype))
+    args = (directions, s.warped, s.weight, FRAME, 0.3)
+    parts, found = run(summing(edges.agreement), s.shape[0], *args, outs=(np.empty((4, *s.shape), dtype), sums),
+                       slab=slab)
+    expected, expected_sums = reference.agreement(*args)
+    assert 0 < (expected[3] == 0).mean() < 1
+    close(found.sum(0), expected_sums, tolerance(dtype))
+    for k in range(4):
+        if s.shape[k % 3] > 1 or k == 3:
+            close(parts[k], expected[k], tolerance(dtype))
+    args = (parts, FRAME, -0.7, 1.5)
+    out, curvature = run(edges.agreement_adjoint, s.shape[0], *args, outs=(s.fixed, s.fixed), slab=slab)
+    wanted = reference.agreement_adjoint(*args)
+    close(out, wanted[0], tolerance(dtype))
+    close(curvature, wanted[1], tolerance(dtype))
+
+
+@DTYPES
+@DIMENSIONS
+def test_residuals(ndim, dtype):
+    s = Scene(ndim, dtype)
+    args = (s.adjoint, s.adjoint[::-1].copy(), s.weight, 0.3)
+    out, sums = run(summing(pointwise.residuals), s.shape[0], *args, outs=(s.adjoint, np.zeros((9, 1))), slab=8)
+    expected, expected_sum = reference.residuals(*args)
+    close(out, expected, tolerance(dtype))
+    close(np.nansum(sums), expected_sum, tolerance(dtype))
+
+
+@DTYPES
+@DIMENSIONS
+def test_descriptors_and_their_way_back(ndim, dtype):
+    s = Scene(ndim, dtype)
+    patch = Patch.of(range(3 - ndim, 3), (1, 2, 1), np.array([1, 1, 2]) * (np.array(s.shape) > 1))
+    assert len(patch.pairs) == (12 if ndim == 3 else 4)
+    weight = s.weight.copy()
+    weight[..., :9, :9] = 0
+    wide = np.array(s.shape) + 2 * patch.margin
+    image, there = (run(descriptors.pad, wide[0], a, patch.margin, outs=(np.empty(wide, dtype),))[0]
+                    for a in (s.fixed, weight))
+    assert np.array_equal(image, np.pad(s.fixed, [(m, m) for m in patch.margin], mode="edge"))
+    shape, geometry = (len(patch.pairs), *s.shape), (patch.first, patch.radius)
+    plain, = run(descriptors.distances, s.shape[0], image, *geometry, outs=(np.empty(shape, dtype),))
+    close(plain, reference.distances(image, *geometry, s.shape), tolerance(dtype))
+    distance, count = run(descriptors.weighted_distances, s.shape[0], image, there, *geometry,
+                          outs=(np.empty(shape, dtype), np.empty(shape, dtype)))
+    expected, expected_count = reference.weighted_distances(image, there, *geometry, s.shape)
+    assert (expected < 0).any() and (expected >= 0).any(), "some pairs lie outside the weight"
+    close(distance, expected, tolerance(dtype, 10))
+    close(count, expected_count, tolerance(dtype))
+    low, high = 0.6 * plain.mean(), 1.6 * plain.mean()
+
+    def changed(kernel, start):
+        def begun(z0, z1, k, *rest):
+            rest[-1][..., z0:z1, :, :] = start[..., z0:z1, :, :]
+            kernel(z0, z1, k, *rest)
+
+        return begun
+
+    own, = run(changed(descriptors.descriptors, distance), s.shape[0], low, high, outs=(distance,))
+    close(own, reference.descriptors(distance, low, high), tolerance(dtype, 10))
+    other = own[..., ::-1].copy()
+
+    def mismatch(z0, z1, k, *rest):
+        rest[-3][:, z0:z1], rest[-1][k] = distance[:, z0:z1], 0
+        descriptors.mismatch(z0, z1, k, *rest)
+
+    args = (other, weight, low, high, 0.3, 0.5, count)
+    slope, bend, sums = run(mismatch, s.shape[0], *args, outs=(distance, weight, np.zeros((9, 1))), slab=8)
+    wanted, curvature, square = reference.mismatch(*args, distance)
+    close(slope, wanted, tolerance(dtype, 30))
+    close(bend, curvature, tolerance(dtype, 30))
+    close(np.nansum(sums), square, tolerance(dtype, 10))
+    args = (image, there, *geometry, slope, count)
+    turned = np.empty((len(patch.pairs), *(np.array(s.shape) + 2 * patch.radius)), dtype)
+    turned, = run(descriptors.spread, turned.shape[1], *args, outs=(turned,))
+    close(turned, reference.spread(*args), tolerance(dtype, 10))
+    back, = run(changed(descriptors.collect, np.zeros(s.shape)), s.shape[0], turned, patch.first, patch.margin,
+                outs=(s.fixed,))
+    close(back, reference.collect(turned, patch.first, patch.margin, s.shape), tolerance(dtype, 10))
 
 
 @DTYPES

@@ -20,7 +20,9 @@ from classreg.schedule import Level
 
 PAIR = head_phantom(3.0)
 CASES = [*((model, metric) for model in DEFORMABLE for metric in ("lncc", "mi")), ("affine", "lncc"), ("affine", "ncc"),
-         ("affine", "sad"), ("dense", "cr"), ("greedy", "nmi"), ("greedy", "composite")]
+         ("affine", "sad"), ("dense", "cr"), ("greedy", "nmi"), ("greedy", "composite"),
+         ("greedy", "ngf"), ("bspline", "ngf"), ("greedy", "mind"), ("affine", "mind"),
+         ("greedy", {"name": "mind", "mode": "exact"})]
 
 
 def never(record):

@@ -15,13 +15,16 @@ from classreg.mapping import Mapping
 from classreg.metrics import (
     LNCC,
     METRICS,
+    MIND,
     NCC,
+    NGF,
     SAD,
     SSD,
     CorrelationRatio,
     MutualInformation,
     NormalisedMutualInformation,
 )
+from classreg.metrics.ngf import frame
 from classreg.objective import Objective
 from classreg.pyramid import normalised
 from classreg.sampling import Points, sample
@@ -164,7 +167,7 @@ def test_doubled_weight_changes_nothing(name):
 
 
 @pytest.mark.parametrize("make", [lambda: LNCC(flat=1e-12), MutualInformation, NormalisedMutualInformation,
-                                  CorrelationRatio])
+                                  CorrelationRatio, NGF, lambda: MIND("exact")])
 def test_blind_to_the_sign_of_contrast(make):
     """LNCC above its noise floor, `flat`, which ties the sign of a window without structure."""
     fixed, warped, weight, grid = large_arrays(3, np.float64)
@@ -250,6 +253,75 @@ def test_correlation_ratio_runs_from_fixed_to_moving():
     there = prepared(CorrelationRatio(), fixed, square, grid)(square, weight)[0]
     back = prepared(CorrelationRatio(), square, fixed, grid)(fixed, weight)[0]
     assert there < 0.02 and back > 0.5
+
+
+def test_ngf_by_its_definition_where_edges_are_plane():
+    """Ramps at a known angle: E is the squared sine of it, but for eta."""
+    grid = Grid.from_spacing((9, 12, 15), spacing=(2.0, 1.0, 1.5))
+    z, y, x = np.moveaxis(grid.points().reshape(*grid.shape, 3), -1, 0)[::-1]
+    fixed, warped = (0.8 * z + 0.6 * y)[None], (-3 * (0.8 * z + 0.6 * x))[None]
+    value = prepared(NGF(eta=1e-3), fixed, warped, grid)(warped, np.ones(grid.shape))[0]
+    assert value == pytest.approx(1 - 0.64**2, abs=1e-5)
+
+
+def test_ngf_measures_eta_in_units_of_the_mean_gradient():
+    fixed, _ = check.scene(3)
+    for scale in (1.0, 40.0):
+        found = NGF().describe(fixed.with_array(scale * fixed.array))
+        gradient = reference.slopes(found.data[0], frame(found.grid))
+        assert np.sqrt((gradient**2).sum(0)).mean() == pytest.approx(1, rel=1e-9)
+    half = np.zeros(fixed.grid.shape)
+    half[:, :7] = 1
+    found = NGF().describe(Image(fixed.array, fixed.grid, half))
+    gradient = np.sqrt((reference.slopes(found.data[0], frame(found.grid)) ** 2).sum(0))
+    assert gradient[:, :7].mean() == pytest.approx(1, rel=1e-9)
+
+
+def test_exact_mind_keeps_the_contract():
+    """With patches wide enough that steps of a hundredth change a descriptor smoothly."""
+    check.metric(lambda: MIND("exact", radius=2, dilation=2))
+
+
+@DIMENSIONS
+def test_exact_mind_has_the_gradient_of_its_value(ndim):
+    fixed, warped, weight, grid = (a[..., :40, :40] if isinstance(a, np.ndarray) else a
+                                   for a in large_arrays(ndim, np.float64, channels=2))
+    weight = np.where(weight < 0.3, 0, weight)
+    weight[..., :9, :9] = 0
+    fixed, warped, weight = map(np.ascontiguousarray, (fixed, warped, weight))
+    part = prepared(MIND("exact"), fixed, warped, grid)
+    step, h = np.random.default_rng(0).standard_normal(warped.shape), 1e-6
+    slope = np.sum(part(warped, weight)[1] * step)
+    up, down = (part(warped + k * step, weight)[0] for k in (h, -h))
+    assert (up - down) / (2 * h) == pytest.approx(slope, rel=1e-5)
+
+
+def test_exact_mind_ignores_what_has_no_weight_and_gives_the_same_bits():
+    fixed, warped, weight, grid = large_arrays(3, np.float64)
+    weight[:, :9] = 0
+    changed = np.where(weight > 0, warped, 77.0)
+    other = np.where(weight > 0, fixed, -5.0)
+    found = set()
+    for f, m, threads in ((fixed, warped, 1), (fixed, warped, 3), (other, changed, 2)):
+        part = prepared(MIND("exact"), fixed, warped, grid)
+        part.fixed = f
+        with Workspace(threads):
+            value, adjoint = part(m, weight)
+            found.add((value, adjoint.tobytes()))
+    assert len(found) == 1
+
+
+@DIMENSIONS
+def test_descriptors_see_nothing_outside_a_mask_and_no_contrast(ndim):
+    fixed, _ = check.scene(ndim)
+    mask = np.zeros(fixed.grid.shape)
+    mask[..., 3:-4, 4:-3] = 1
+    wild = np.where(mask > 0, fixed.array, 50 * np.random.default_rng(0).standard_normal(mask.shape))
+    a, b = (MIND().describe(Image(array, fixed.grid, mask)).array for array in (fixed.array, wild))
+    assert len(a) == (12 if ndim == 3 else 4)
+    assert np.array_equal(a[:, mask > 0], b[:, mask > 0])
+    turned = MIND().describe(fixed.with_array(5 - 3 * fixed.array)).array
+    assert np.allclose(turned, MIND().describe(fixed).array, atol=1e-9)
 
 
 # -- curvature -----------------------------------------------------------------------------------------------
@@ -345,3 +417,9 @@ def test_options_outside_their_range():
     for delta in (0, -1.0, np.nan, "x"):
         with pytest.raises(OptionError, match="^sad: delta must be"):
             SAD(delta)
+    with pytest.raises(OptionError, match="eta must be .* above 0, got 0"):
+        NGF(eta=0)
+    with pytest.raises(OptionError, match="radius must be .* from 1 to 16, got 0"):
+        MIND(radius=0)
+    with pytest.raises(OptionError, match="did you mean 'exact'"):
+        MIND("exacd")

@@ -288,7 +288,8 @@ def test_good_pairings_pass(name):
 
 #: metrics per model, so that every kernel takes part
 METRICS_OF = {"translation": ["ssd"], "rigid": ["mi", "sad"], "similarity": ["ncc"], "affine": ["lncc", "cr"],
-              "bspline": ["lncc"], "dense": ["mi", "nmi"], "greedy": ["lncc", "composite"], "svf": ["ncc"]}
+              "bspline": ["lncc", "ngf"], "dense": ["mi", "nmi"], "greedy": ["lncc", "mind", "composite"],
+              "svf": ["ncc"]}
 
 
 def large_pair():

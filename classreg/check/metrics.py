@@ -85,7 +85,8 @@ def _curvature(part, warped, weight):
     """The quadratic form that Gauss-Newton builds from it must not be negative."""
     h, deflate = part.curvature(warped, weight)
     name = type(part).__name__
-    require(h.shape == warped.shape and h.min() >= 0, f"{name}: curvature {h.shape}, minimum {h.min()}")
+    require(h.shape in (warped.shape, (1, *weight.shape)) and h.min() >= 0,
+            f"{name}: curvature {h.shape}, minimum {h.min()}")
     directions = [warped, np.ones_like(warped), *np.random.default_rng(2).standard_normal((4, *warped.shape))]
     for v in directions:
         full = np.sum(h * v * v)

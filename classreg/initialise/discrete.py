@@ -7,7 +7,7 @@ descriptors. The field minimises C and stays smooth by turns,
     d = argmin_d C(d) + theta |d - u|^2  per cell,     u = G * d,     theta growing,
 
 which decouples a convex smoothness from a cost of any shape; a second, finer pass searches around the first. Sources:
-Heinrich et al., MICCAI 2013, doi:10.1007/978-3-642-40811-3_24 (descriptor); MICCAI 2014,
+Heinrich et al., MICCAI 2013, doi:10.1007/978-3-642-40811-3_24 (descriptor, see `descriptors`); MICCAI 2014,
 doi:10.1007/978-3-319-10443-0_61 (coupled convex search).
 
 All lengths are shares of the field of view or of the grid's own spacing, and all vectors are world mm: any grid does.
@@ -20,6 +20,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..backend import workspace
+from ..descriptors import Patch, describe
 from ..engine import Control, run
 from ..errors import ConvergenceError
 from ..grid import Grid
@@ -58,9 +59,6 @@ SIGMA = 1.0
 
 #: half the patch of the descriptor, and how far apart its neighbours are, in samples
 PATCH, DILATION = 1, 1
-
-#: local variance of the descriptor is clamped to these multiples of its mean
-CLAMP = (1e-3, 1e3)
 
 #: iterations that a candidate of the contest is refined for
 ROUNDS = 30
@@ -153,13 +151,13 @@ def discrete(fixed: Image, moving: Image, matrix: np.ndarray) -> tuple[np.ndarra
     resolution = float(np.max(fixed.grid.extent)) / SAMPLES
     f, m = shrink(fixed, resolution), shrink(moving, resolution)
     grid = f.grid
-    pairs = _pairs(grid.shape3)
-    if not len(pairs):
+    patch = _patch(grid.shape3)
+    if not len(patch.pairs):
         return None
     sizes, counts, wide = _reach(grid, resolution)
-    described = _describe(f.data, pairs), f.weight3 if f.weight is not None else np.ones(grid.shape3, np.float32)
+    described = describe(f.data, patch), f.weight3 if f.weight is not None else np.ones(grid.shape3, np.float32)
     warped, weight, _ = sample(m, Mapping(matrix), wide)
-    there = Image(_describe(warped, pairs).reshape((len(pairs), *wide.shape)), wide, weight.reshape(wide.shape).copy())
+    there = Image(describe(warped, patch).reshape((-1, *wide.shape)), wide, weight.reshape(wide.shape).copy())
     u = np.zeros((3, *grid.shape3), np.float32)
     for (cell, step), count in zip(sizes, counts):
         u = _searched(u, grid, described, there, cell, step, count)
@@ -172,7 +170,7 @@ def held(fixed: Grid) -> float:
     grid = fixed.coarsen(factors(fixed, resolution))
     sizes, counts, wide = _reach(grid, resolution)
     costs = np.prod(np.array(grid.shape3) / sizes[0][0]) * np.prod(2 * counts[0] + 1)
-    return float(len(_pairs(grid.shape3)) * (2 * grid.size + 2 * wide.size) + 5 * costs)
+    return float(len(_patch(grid.shape3).pairs) * (2 * grid.size + 2 * wide.size) + 5 * costs)
 
 
 def _reach(grid: Grid, resolution: float):
@@ -237,28 +235,10 @@ def _volume(fixed, weight, moving, inside, bounds, pace, shifts) -> np.ndarray:
     return out
 
 
-def _pairs(shape3) -> np.ndarray:
-    """Pairs of next neighbours on different axes, (C, 2, 3) index offsets: 12 in 3-D, 4 in a plane, none on a line."""
-    ends = [sign * DILATION * np.eye(3, dtype=int)[axis] for axis in range(3) if shape3[axis] > 1 for sign in (1, -1)]
-    found = [(a, b) for k, a in enumerate(ends) for b in ends[k + 1:] if not np.any(a + b == 0, where=a != 0)]
-    return np.array(found, np.int64).reshape(-1, 2, 3)
-
-
-def _describe(data: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Self-similarity of (channels, z, y, x) data, (pairs, z, y, x): exp(-(D - min D) / mean D)."""
-    ws, shape = workspace(), data.shape[1:]
-    radius = np.where(np.array(shape) > 1, PATCH, 0)
-    margin = np.where(np.array(shape) > 1, PATCH + DILATION, 0)
-    out = np.zeros((len(pairs), *shape), np.float32)
-    part = np.empty_like(out)
-    offsets = pairs + (margin - radius)
-    for channel in data:
-        padded = np.pad(channel, [(p, p) for p in margin], mode="edge")
-        ws.run(kernels.distances, shape[0], padded, offsets, radius, part)
-        out += part
-    mean = max(float(out.mean(dtype=np.float64)), 1e-12)
-    ws.run(kernels.descriptors, shape[0], CLAMP[0] * mean, CLAMP[1] * mean, out)
-    return out
+def _patch(shape3) -> Patch:
+    """What descriptors compare: 12 pairs of neighbours in 3-D, 4 in a plane, none on a line."""
+    long = np.array(shape3) > 1
+    return Patch.of(np.flatnonzero(long), np.full(3, DILATION), np.where(long, PATCH, 0))
 
 
 def _padded(grid: Grid, margin) -> Grid:

@@ -199,6 +199,12 @@ def combine(fixed, warped, weight, a, b, c):
     return weight.astype(float) * (a * fixed + b * warped + c)
 
 
+def residuals(fixed, warped, weight, scale):
+    """(scale * weight * (M - F), sum of weight (M - F)^2)."""
+    r = warped.astype(float) - fixed
+    return scale * weight * r, np.sum(weight * r**2)
+
+
 def dot(a, b):
     """Inner product."""
     return float(np.sum(a.astype(float) * b))
@@ -277,6 +283,64 @@ def fixed_window(fixed, origin, scale, rows, bins):
     return (hat if rows == 2 else box_window)(origin + scale * fixed.astype(float), bins)
 
 
+def slopes(image, frame):
+    """Gradient by central differences, one-sided at borders, along the frame's axes, (3, z, y, x)."""
+    g = np.stack([np.gradient(image.astype(float), axis=k) if n > 1 else np.zeros(image.shape)
+                  for k, n in enumerate(image.shape)])
+    return np.einsum("ij,j...->i...", frame, g)
+
+
+def lengths(image, weight, frame):
+    """(sum of w |gradient|, sum of w)."""
+    return np.array([np.sum(weight * np.sqrt((slopes(image, frame) ** 2).sum(0))), np.sum(weight, dtype=float)])
+
+
+def directions(image, frame, eta):
+    """gradient / sqrt(|gradient|^2 + eta^2), (3, z, y, x)."""
+    g = slopes(image, frame)
+    return g / np.sqrt((g**2).sum(0) + eta**2)
+
+
+def differences(n):
+    """(n, n): what follows each sample less what comes before it, at borders the sample itself."""
+    i, out = np.arange(n), np.zeros((n, n))
+    out[i, np.minimum(i + 1, n - 1)] += 1
+    out[i, np.maximum(i - 1, 0)] -= 1
+    return out
+
+
+def agreement(fixed, warped, weight, frame, eta):
+    """(parts, [sum of v r^2, sum of v |f|^2]); see the kernel."""
+    m, f = slopes(warped, frame), fixed.astype(float)
+    v = weight.astype(float)
+    for axis, n in enumerate(v.shape):
+        i = np.arange(n)
+        near = [weight.take(np.clip(i + k, 0, n - 1), axis) for k in (-1, 1)]
+        v = np.minimum(v, np.minimum(*near))
+    inverse = 1 / ((m**2).sum(0) + eta**2)
+    same = (f * m).sum(0) * inverse
+    force = np.einsum("ij,i...->j...", frame, 2 * v * same * (f - same * m))
+    for axis, n in enumerate(v.shape):
+        i = np.arange(n)
+        k = 1 / np.maximum(np.minimum(i + 1, n - 1) - np.maximum(i - 1, 0), 1)
+        force[axis] *= np.expand_dims(k, [a for a in range(3) if a != axis])
+    full = v * (f**2).sum(0)
+    return np.concatenate([force, (full * inverse)[None]]), np.array([np.sum(v * same**2 / inverse), np.sum(full)])
+
+
+def agreement_adjoint(parts, frame, scale, stiffness):
+    """(scale * transposed differences of parts[:3], |scale| stiffness * diagonal of D^T parts[3] D)."""
+    out, curvature = np.zeros((2, *parts.shape[1:]))
+    for axis, n in enumerate(out.shape):
+        if n > 1:
+            part = np.moveaxis(parts[axis].astype(float), axis, 0)
+            out += np.moveaxis(np.einsum("ij,i...->j...", differences(n), part), 0, axis)
+            i = np.arange(n)
+            both = sum(parts[3].astype(float).take(np.clip(i + k, 0, n - 1), axis) for k in (-1, 1))
+            curvature += both * (frame[:, axis] ** 2).sum() / 4
+    return scale * out, abs(scale) * stiffness * curvature
+
+
 def joint(fixed, warped, weight, origin, scale, rows, bins):
     """The joint histogram (bins, bins): fixed along rows, warped along columns."""
     f = fixed_window(fixed, origin[0], scale[0], rows, bins)
@@ -337,10 +401,63 @@ def distances(image, pairs, radius, shape):
     return out / np.prod(size)
 
 
+def weighted_distances(image, weight, pairs, radius, shape):
+    """(the mean weighted by the product of both weights, -1 where it is 0; the sum of the products)."""
+    out, count = np.zeros((2, len(pairs), *shape))
+    for c, (a, b) in enumerate(pairs):
+        for corner in product(*map(range, 2 * np.asarray(radius) + 1)):
+            i, j = (tuple(slice(k + o, k + o + n) for k, o, n in zip(corner, p, shape)) for p in (a, b))
+            w = weight[i].astype(float) * weight[j]
+            out[c] += w * (image[i].astype(float) - image[j]) ** 2
+            count[c] += w
+    return np.where(count > 0, out / np.where(count > 0, count, 1), -1), count
+
+
 def descriptors(values, low, high):
-    """exp(-(D - least D) / V), V the mean of D over channels, clamped to low..high."""
-    values = values.astype(float)
-    return np.exp(-(values - values.min(0)) / np.clip(values.mean(0), low, high))
+    """exp(-(D - least D) / V), V the mean of D over channels, clamped to low..high; 1 / e where D is below 0."""
+    known, values = values >= 0, values.astype(float)
+    mean = np.where(known, values, 0).sum(0) / np.maximum(known.sum(0), 1)
+    least = np.where(known, values, np.inf).min(0, initial=np.abs(values).max())
+    return np.where(known, np.exp(-np.maximum(values - least, 0) / np.clip(mean, low, high)), np.exp(-1))
+
+
+def mismatch(fixed, weight, low, high, scale, stiffness, count, distance):
+    """(d E / d D for E = scale / 2 sum of w (m - m')^2, m the descriptors of D and m' `fixed`; curvature; that sum)."""
+    known = distance >= 0
+    d = np.where(known, distance.astype(float), np.inf)
+    mean = np.where(known, d, 0).sum(0) / np.maximum(known.sum(0), 1)
+    v, moves = np.clip(mean, low, high), (mean > low) & (mean < high)
+    least = np.arange(len(d)).reshape(-1, 1, 1, 1) == np.argmin(d, 0)
+    f = np.where(known, (d - np.where(known.any(0), d.min(0), 0)) / v, 0)
+    r = np.where(known, np.exp(-f) - fixed, 0)
+    q = scale * weight.astype(float) * r * np.exp(-f)
+    slope = (-q + least * q.sum(0) + moves * (f * q).sum(0) / np.maximum(known.sum(0), 1)) / v
+    bend = np.where(known, np.exp(-2 * f) * distance / np.where(known, count, 1), 0).sum(0) / v**2
+    return np.where(known, slope, 0), 8 * scale * stiffness * weight * bend, np.sum(weight * r**2)
+
+
+def spread(image, weight, pairs, radius, slope, count):
+    """2 w (first - second) at each position of the patches times the sum of slope / count over them."""
+    size, shape = 2 * np.asarray(radius) + 1, slope.shape[1:]
+    out = np.zeros((len(pairs), *(np.array(shape) + size - 1)))
+    for c, (a, b) in enumerate(pairs):
+        for corner in product(*map(range, size)):
+            at = tuple(slice(k, k + n) for k, n in zip(corner, shape))
+            out[c][at] += slope[c] / np.where(count[c] > 0, count[c], 1)
+        i, j = (tuple(slice(o, o + n) for o, n in zip(p, out.shape[1:])) for p in (a, b))
+        out[c] *= 2 * weight[i].astype(float) * weight[j] * (image[i].astype(float) - image[j])
+    return out
+
+
+def collect(spread, pairs, margin, shape):
+    """What each sample gets, the first of a pair added, the second taken away, the padding at its border."""
+    wide = np.zeros(np.array(shape) + 2 * np.asarray(margin))
+    for part, ends in zip(spread.astype(float), pairs):
+        for end, sign in zip(ends, (1, -1)):
+            wide[tuple(slice(o, o + n) for o, n in zip(end, part.shape))] += sign * part
+    out = np.zeros(shape)
+    np.add.at(out, np.ix_(*(np.clip(np.arange(k) - m, 0, n - 1) for k, m, n in zip(wide.shape, margin, shape))), wide)
+    return out
 
 
 def cost(fixed, fixed_weight, moving, moving_weight, bz, by, bx, pace, shifts):

@@ -6,7 +6,8 @@
     __call__(warped, weight)          (value, adjoint), adjoint = d value / d warped, (channels, z, y, x)
     zero                              the value up to which images count as identical
     curvature(warped, weight)         for Gauss-Newton: (curvature, deflate), see `optimisers/gauss_newton.py`,
-                                      and `hessian.py` for deformations
+                                      and `hessian.py` for deformations; the curvature has as many channels as
+                                      `warped`, or one for all of them
 
 Arrays are (channels, z, y, x), weights (z, y, x). A metric knows nothing of positions. Adding one is a file and a line
 in `METRICS`.
@@ -15,10 +16,12 @@ in `METRICS`.
 from .composite import Composite
 from .information import MutualInformation, NormalisedMutualInformation
 from .lncc import LNCC
+from .mind import MIND
 from .ncc import NCC
+from .ngf import NGF
 from .ratio import CorrelationRatio
 from .sad import SAD
 from .ssd import SSD
 
 METRICS = {"ssd": SSD, "sad": SAD, "ncc": NCC, "lncc": LNCC, "mi": MutualInformation,
-           "nmi": NormalisedMutualInformation, "cr": CorrelationRatio, "composite": Composite}
+           "nmi": NormalisedMutualInformation, "cr": CorrelationRatio, "ngf": NGF, "mind": MIND, "composite": Composite}

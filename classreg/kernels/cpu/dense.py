@@ -13,7 +13,7 @@ from . import kernel
 def stencil(z0, z1, slab, warped, adjoint, curvature, to_world, out, sums):
     """out[k] = sum over c of adjoint[c] * d warped[c] / d x_k, in 1 / mm, by central differences, one-sided at borders.
 
-    With curvature (C, Z, Y, X) instead of an empty one, out has one more channel, the diagonal of the Gauss-Newton
+    With curvature (C or 1, Z, Y, X) instead of an empty one, out has one more channel, the diagonal of the Gauss-Newton
     matrix up to its direction:  out[d] = sum over c of curvature[c] * |d warped[c] / d x|^2,  in 1 / mm^2, and
     sums[slab] += the sums of out[d] and of its square. `to_world` takes a gradient per index to one per mm.
     """
@@ -22,6 +22,7 @@ def stencil(z0, z1, slab, warped, adjoint, curvature, to_world, out, sums):
     curved = curvature.shape[1] > 0
     d = out.shape[0] - 1 if curved else out.shape[0]
     half = T(0.5)
+    each = curvature.shape[0] - 1
     row = np.empty(X + 2, out.dtype)
     gz, gy, gx, h = np.empty(X, out.dtype), np.empty(X, out.dtype), np.empty(X, out.dtype), np.empty(X, out.dtype)
     total, square = 0.0, 0.0
@@ -61,10 +62,11 @@ def stencil(z0, z1, slab, warped, adjoint, curvature, to_world, out, sums):
                 if curved:
                     if c == 0:
                         for x in range(X):
-                            out[d, z, y, x] = h[x] * curvature[c, z, y, x]
+                            out[d, z, y, x] = h[x] * curvature[0, z, y, x]
                     else:
+                        k = min(c, each)
                         for x in range(X):
-                            out[d, z, y, x] += h[x] * curvature[c, z, y, x]
+                            out[d, z, y, x] += h[x] * curvature[k, z, y, x]
             if curved:
                 for x in range(X):
                     v = np.float64(out[d, z, y, x])

@@ -1,4 +1,4 @@
-"""Discrete search: self-similarity descriptors, their cost volume over shifts, and its regularised minimum.
+"""Discrete search: the cost volume of descriptors over shifts, and its regularised minimum.
 
 Inner loops run along x, whole rows at a time; offsets are unsigned, since an index that might be negative keeps a loop
 from using vector registers. What an offset reaches is there: the arrays it goes into are padded.
@@ -7,56 +7,6 @@ from using vector registers. What an offset reaches is there: the arrays it goes
 import numpy as np
 
 from . import kernel
-
-
-@kernel
-def distances(z0, z1, slab, image, pairs, radius, out):
-    """out[c] = mean over a box of the squared difference of two neighbours of each sample.
-
-    `image` is padded by `radius` plus the reach of the neighbours; pairs (C, 2, 3) are offsets into it, at least 0,
-    for the box's first sample; the box has 2 radius + 1 samples per axis.
-    """
-    C, Z, Y, X = out.shape
-    T = out.dtype.type
-    nz, ny, nx = 2 * radius[0] + 1, 2 * radius[1] + 1, 2 * radius[2] + 1
-    share = T(1) / T(nz * ny * nx)
-    wide = np.uint64(X + nx - 1)
-    row = np.empty(X + nx - 1, out.dtype)
-    for c in range(C):
-        ax, bx = np.uint64(pairs[c, 0, 2]), np.uint64(pairs[c, 1, 2])
-        for z in range(z0, z1):
-            for y in range(Y):
-                for x in range(wide):
-                    row[x] = 0
-                for k in range(nz):
-                    az, bz = z + k + pairs[c, 0, 0], z + k + pairs[c, 1, 0]
-                    for j in range(ny):
-                        ay, by = y + j + pairs[c, 0, 1], y + j + pairs[c, 1, 1]
-                        for x in range(wide):
-                            t = image[az, ay, x + ax] - image[bz, by, x + bx]
-                            row[x] += t * t
-                for x in range(X):
-                    total = row[x]
-                    for i in range(1, nx):
-                        total += row[x + i]
-                    out[c, z, y, x] = share * total
-
-
-@kernel
-def descriptors(z0, z1, slab, low, high, out):
-    """out[c] = exp(-(D[c] - least D) / V), in place; V the mean of D over c, clamped to low..high."""
-    C, _, Y, X = out.shape
-    T = out.dtype.type
-    for z in range(z0, z1):
-        for y in range(Y):
-            for x in range(X):
-                least, total = out[0, z, y, x], T(0)
-                for c in range(C):
-                    least = min(least, out[c, z, y, x])
-                    total += out[c, z, y, x]
-                factor = T(-1) / min(max(total / T(C), T(low)), T(high))
-                for c in range(C):
-                    out[c, z, y, x] = np.exp(factor * (out[c, z, y, x] - least))
 
 
 @kernel

@@ -88,6 +88,30 @@ def charbonnier_curvature(z0, z1, slab, fixed, warped, weight, delta, scale, out
 
 
 @kernel
+def residuals(z0, z1, slab, fixed, warped, weight, scale, out, sums):
+    """out = scale * weight * (M - F), (C, Z, Y, X);  sums[slab] += sum of weight (M - F)^2."""
+    C, _, Y, X = fixed.shape
+    T = out.dtype.type
+    k = T(scale)
+    row = np.empty(X, out.dtype)
+    for z in range(z0, z1):
+        for y in range(Y):
+            for x in range(X):
+                row[x] = 0
+            for c in range(C):
+                for x in range(X):
+                    r = warped[c, z, y, x] - fixed[c, z, y, x]
+                    t = weight[z, y, x] * r
+                    out[c, z, y, x] = k * t
+                    row[x] += t * r
+            # a loop that also stores is compiled twice, and which version adds up depends on where the arrays lie
+            s = 0.0
+            for x in range(X):
+                s += np.float64(row[x])
+            sums[slab, 0] += s
+
+
+@kernel
 def dot(k0, k1, slab, a, b, sums):
     """sums[slab] += inner product of two flat arrays."""
     s = 0.0

@@ -173,7 +173,10 @@ def reduce(z0, z1, slab, image, matrix, adjoint, sums):
 
 @kernel
 def normal(z0, z1, slab, image, matrix, curvature, sums):
-    """sums[slab, 12 r + s] += sum over voxels and c of curvature[c] J_r J_s, J = (d image / d p) x (z, y, x, 1)."""
+    """sums[slab, 12 r + s] += sum over voxels and c of curvature[c] J_r J_s, J = (d image / d p) x (z, y, x, 1).
+
+    A curvature of one channel is that of all.
+    """
     C, D, H, W = image.shape
     _, Z, Y, X = curvature.shape
     T = image.dtype.type
@@ -190,7 +193,7 @@ def normal(z0, z1, slab, image, matrix, curvature, sums):
                 iy, fy, sy, _b, ky = cell(T(by + matrix[1, 2] * x), H)
                 ix, fx, sx, _c, kx = cell(T(bx + matrix[2, 2] * x), W)
                 for c in range(C):
-                    h = curvature[c, z, y, x]
+                    h = curvature[min(c, curvature.shape[0] - 1), z, y, x]
                     gz, gy, gx = slope(image[c], iz, iy, ix, fz, fy, fx, sz, sy, sx)
                     gz, gy, gx = gz * kz, gy * ky, gx * kx
                     products = (h * gz * gz, h * gz * gy, h * gz * gx, h * gy * gy, h * gy * gx, h * gx * gx)
