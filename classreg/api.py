@@ -248,7 +248,7 @@ def _run(plan: Plan, fixed, moving, matrix, begin, control) -> tuple[FittedTrans
         if stage.transform["name"] == "linear":
             theta = transform.parameters(fitted.matrix)
         elif not fitted.linear:
-            theta = transform.fit(fitted.mapping().resampled(grid).reshape((grid.ndim, *grid.shape3)), grid)
+            theta = transform.fit(fitted.on(grid).field.reshape((grid.ndim, *grid.shape3)), grid)
         else:
             found = None
             if begin is None and plan.search != "none":

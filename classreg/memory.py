@@ -61,7 +61,7 @@ HELD = {"gauss_newton": 1, "lbfgs": 1}
 FIELDS = {"linear": 0, "bspline": 1, "dense": 1, "velocity": 3}
 
 #: displacement fields on the fixed grid that the mapping of the result takes, where it is not the parameters themselves
-RESULT = {"bspline": 2.4, "dense": 2.5, "velocity": 3.5}
+RESULT = {"bspline": 2.4, "dense": 2.5, "velocity": 1.0}
 
 #: sets of parameters alive at once: current, trial and best ones, gradients, steps, moments
 PARAMETERS = {"gauss_newton": 0, "lbfgs": 7, "adam": 6, "greedy": 3}

@@ -10,7 +10,7 @@ import pytest
 
 from classreg.backend import SMALL, Workspace
 from classreg.kernels import reference
-from classreg.kernels.cpu import dense, filters, histogram, labels, local, pointwise, sample, sample_cubic
+from classreg.kernels.cpu import dense, filters, flow, histogram, labels, local, pointwise, sample, sample_cubic
 from classreg.spline import band
 from classreg.stencil import gaussian_taps
 
@@ -195,6 +195,31 @@ def test_compose(ndim, dtype):
     field = s.field[..., ::-1].copy()
     found, = run(dense.compose, s.shape[0], field, s.field, s.push, outs=(np.empty_like(field),))
     close(found, reference.compose(field, s.field, s.push), tolerance(dtype))
+
+
+@DTYPES
+@DIMENSIONS
+@pytest.mark.parametrize("with_field", [True, False])
+def test_flow(ndim, dtype, with_field):
+    """Each row takes the steps that its fastest start needs; every count that there is is compared."""
+    s = Scene(ndim, dtype)
+    rows = np.linspace(0.2, 1, s.source[1])[:, None]
+    velocity = np.stack([smooth_noise(np.random.default_rng(k), s.source, dtype) for k in range(ndim)]) * rows
+    velocity = velocity.astype(dtype)
+    lead, field = 0.5 * s.push, (s.field if with_field else s.none)
+    push = s.push / 8
+    start = reference.flow(velocity, s.matrix, lead, field, 0 * push, 1, s.shape)  # v where the paths begin
+    speed = np.sqrt((np.einsum("ij,j...->i...", push[:, :ndim], start) ** 2).sum(0)).max(-1)
+    pace = 3.5 / speed.max()
+    steps = 1 + np.floor(pace * speed).astype(int)
+    sure = np.abs(pace * speed - np.round(pace * speed)) > 1e-3
+    assert sure.mean() > 0.9 and len(np.unique(steps)) > 1
+    found, = run(flow.flow, s.shape[0], velocity, s.matrix, lead, field, push, pace,
+                 outs=(np.empty((ndim, *s.shape), dtype),))
+    for count in np.unique(steps):
+        here = (steps == count) & sure
+        expected = reference.flow(velocity, s.matrix, lead, field, push, count, s.shape)
+        close(found[:, here], expected[:, here], tolerance(dtype, 20))
 
 
 @DIMENSIONS

@@ -120,6 +120,23 @@ def compose(field, step, push):
     return step + moved
 
 
+def flow(velocity, matrix, lead, field, push, steps, shape):
+    """u after unit time along v, from p(i) = matrix (i, 1) + lead f(i), in `steps` steps of Runge and Kutta."""
+    p, h = positions(matrix, lead, field, shape), 1 / steps
+
+    def speed(u):
+        q = p + np.einsum("ij,j...->i...", push[:, :len(velocity)], u)
+        return _tensor(velocity, [linear_taps(q[a], velocity.shape[1 + a]) for a in range(3)])
+
+    u = np.zeros((len(velocity), *shape))
+    for _ in range(steps):
+        a = speed(u)
+        b = speed(u + h / 2 * a)
+        c = speed(u + h / 2 * b)
+        u += h / 6 * (a + 2 * b + 2 * c + speed(u + h * c))
+    return u
+
+
 def vote(image, matrix, push, field, outside, shape):
     """The label of the largest linear weight (of equal ones any); `outside` where under half is inside."""
     labels = np.unique(image)
