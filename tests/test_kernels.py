@@ -10,7 +10,7 @@ import pytest
 
 from classreg.backend import SMALL, Workspace
 from classreg.kernels import reference
-from classreg.kernels.cpu import dense, filters, flow, histogram, labels, local, pointwise, sample, sample_cubic
+from classreg.kernels.cpu import dense, filters, flow, histogram, histogram_pair, labels, local, pointwise, sample, sample_cubic
 from classreg.spline import band
 from classreg.stencil import gaussian_taps
 
@@ -335,11 +335,17 @@ def test_local_correlation(ndim, dtype, radii):
         rest[-1][k] = 0  # `run` fills outputs with NaN, sums begin at zero
         local.correlation(z0, z1, k, *rest)
 
-    *parts, sums = run(kernel, shape[0], *args, *radii, eps, outs=outs, slab=slab)
+    none = np.empty((2, 0, 0, 0), dtype)
+    *parts, _, sums = run(kernel, shape[0], *args, *radii, eps, outs=[*outs[:3], none, outs[3]], slab=slab)
+    both = [*outs[:3], np.empty((2, *shape), dtype), outs[3]]
+    *again, other, sums_of_both = run(kernel, shape[0], *args, *radii, eps, outs=both, slab=slab)
+    assert all(np.array_equal(a, b) for a, b in zip((*parts, sums), (*again, sums_of_both)))
     *expected, expected_sums = reference.correlation(*args, radii, float(eps))
     assert 0 < (expected[0] == 0).mean() < 0.5, "some samples have no weight, most have"
     scale = 1 if dtype == np.float64 else 30
     for found, wanted in zip(parts, expected):
+        close(found, wanted, tolerance(dtype, scale))
+    for found, wanted in zip(other, reference.correlation_other(*args, radii, float(eps))):
         close(found, wanted, tolerance(dtype, scale))
     close(sums.sum(0), expected_sums, tolerance(dtype))
     out, curvature = run(local.correlation_adjoint, shape[0], *args, *radii, -0.01, *parts,
@@ -430,3 +436,25 @@ def test_charbonnier(ndim, dtype):
     for name in ("charbonnier_adjoint", "charbonnier_curvature"):
         out, = run(getattr(pointwise, name), s.shape[0], *args, 0.03, outs=(np.empty(s.shape, dtype),))
         close(out, getattr(reference, name)(*args, 0.03), tolerance(dtype))
+
+
+@DTYPES
+@DIMENSIONS
+def test_joint_histogram_of_a_pair_and_its_adjoints(ndim, dtype):
+    s = Scene(ndim, dtype)
+    bins, origin, scale = 20, np.array([9.0, 8.5]), np.array([2.5, 3.0])
+    args = (s.fixed, s.warped, s.weight, origin, scale)
+    tables = np.empty((-(-s.shape[0] // 16), bins, bins))
+
+    def kernel(z0, z1, k, *rest):
+        rest[-1][k] = 0
+        histogram_pair.joint_pair(z0, z1, k, *rest)
+
+    found, = run(kernel, s.shape[0], *args, outs=(tables,))
+    close(found.sum(0), reference.joint_pair(*args, bins), tolerance(dtype))
+    score = np.random.default_rng(4).standard_normal((bins, bins))
+    outs = np.empty(s.shape, dtype), np.empty(s.shape, dtype)
+    adjoints = run(histogram_pair.joint_pair_adjoint, s.shape[0], *args, score, outs=outs)
+    for found, expected in zip(adjoints, reference.joint_pair_adjoint(*args, score)):
+        close(found, expected, tolerance(dtype, 10))
+        assert 0 < (expected == 0).mean() < 0.5

@@ -223,6 +223,11 @@ def correlation(fixed, warped, weight, radii, eps):
     return first, second, third, np.array([np.sum(w * (1 - q)), np.sum(w * var_f / b)])
 
 
+def correlation_other(fixed, warped, weight, radii, eps):
+    """(second, third) of the fixed image, as those of the warped one when the two change places."""
+    return np.stack(correlation(warped, fixed, weight, radii, eps)[1:3])
+
+
 def correlation_adjoint(fixed, warped, weight, radii, scale, first, second, third):
     """scale * weight * (F W[first] + 2 M W[second] - W[third]), W the box sum."""
     parts = [box(a, radii) for a in (first, second, third)]
@@ -272,6 +277,19 @@ def joint_adjoint(fixed, warped, weight, origin, scale, rows, score):
     f = fixed_window(fixed, origin[0], scale[0], rows, len(score))
     _, slope = parzen(origin[1] + scale[1] * warped.astype(float), len(score))
     return weight * np.einsum("na,nb,ab->n", f, slope, score, optimize=True).reshape(fixed.shape) * scale[1]
+
+
+def joint_pair(a, b, weight, origin, scale, bins):
+    """The joint histogram with a cubic B-spline on both images."""
+    wa, wb = (parzen(origin[k] + scale[k] * v.astype(float), bins)[0] for k, v in enumerate((a, b)))
+    return (wa * weight.astype(float).ravel()[:, None]).T @ wb
+
+
+def joint_pair_adjoint(a, b, weight, origin, scale, score):
+    """d (sum of score * joint_pair) / d a and / d b, (2, z, y, x)."""
+    (wa, sa), (wb, sb) = (parzen(origin[k] + scale[k] * v.astype(float), len(score)) for k, v in enumerate((a, b)))
+    out = [np.sum((sa @ score) * wb, 1) * scale[0], np.sum((wa @ score) * sb, 1) * scale[1]]
+    return weight * np.reshape(out, (2, *a.shape))
 
 
 def look_up(warped, weight, origin, scale, table):

@@ -4,6 +4,8 @@
     prepare(fixed, moving, grid)      sees the data of a level, once; nothing of phi
     __call__(warped, weight)          (value, adjoint), adjoint = d value / d warped, (channels, z, y, x)
     zero                              the value up to which images count as identical
+    pair(a, b, weight_a, weight_b)    (value, adjoint of a, adjoint of b), where `symmetric`: both images move
+    pair_curvature(...)               the curvature in each of the two
     curvature(warped, weight)         for Gauss-Newton: (curvature, deflate), see `optimisers/gauss_newton.py`
 
 Arrays are (channels, z, y, x), weights (z, y, x). A metric knows nothing of positions. Adding one is a file and a line
