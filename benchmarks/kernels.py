@@ -114,7 +114,7 @@ def cases(shape):
     yield folds.count, "central differences", z, 16, (field, np.eye(3), np.ones(3), 0.0, sums(z, 16, 1))
 
     window = (image, other, weight, 4, 4, 4)
-    yield local.correlation, "radius 4", z, 32, (*window, np.float32(1e-4), *out, sums(z, 32, 2))
+    yield local.correlation, "radius 4", z, 32, (*window, np.float32(1e-4), *out, np.empty((2, 0, 0, 0), np.float32), sums(z, 32, 2))
     yield local.correlation_adjoint, "radius 4", z, 32, (*window, -1.0, *out, *outs[:2])
     origin, scale = np.full(2, 18.0), np.full(2, 3.0)
     slab = max(1, -(-z // 32))
@@ -124,6 +124,8 @@ def cases(shape):
     given = (image, other, weight, 18.0, 3.0)
     yield histogram.conditional, "32 bins", z, slab, (*given, np.zeros((len(tables), 2, 36)))
     yield histogram.conditional_adjoint, "32 bins", z, 16, (*given, np.ones(36), 0.5, out[0])
+    yield histogram_pair.joint_pair, "32 bins", z, slab, (image, other, weight, origin, scale, tables)
+    yield histogram_pair.joint_pair_adjoint, "32 bins", z, 16, (image, other, weight, origin, scale, tables[0], *out[:2])
     yield histogram.look_up, "32 bins", z, 16, (image, weight, 18.0, 3.0, np.ones(36), out[0])
     yield from searches(tuple(max(8, k // 4) for k in shape), rng)
     yield pointwise.moments, "", z, 16, (image, other, weight, sums(z, 16, 6))

@@ -7,14 +7,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from . import door, memory, models, preflight
 from .backend import Workspace
-from .engine import Control, Record, run
+from .engine import Control, Record, run, run_group
 from .errors import InputError, OptionError
 from .fitted import FittedTransform
 from .image import Image
@@ -23,6 +26,8 @@ from .planning import Plan
 from .pyramid import normalised
 from .resample import resample
 from .result import Result
+from .transforms import PAIRED, Linear
+from .transforms.halves import template
 
 log = logging.getLogger("classreg")
 
@@ -46,8 +51,8 @@ def register(fixed, moving, *, model: str = "bspline", metric: str | dict = "aut
     fixed, moving : path, Image, SimpleITK image, nibabel image or array
         2-D or 3-D, on any grids. Arrays are (z, y, x) with `spacing`.
     model : str
-        translation, rigid, similarity, affine, bspline, dense, svf or greedy. Deformable models run rigid and affine
-        stages first, unless `init` is a transform.
+        translation, rigid, similarity, affine, bspline, dense, svf, symmetric or greedy. Deformable models run rigid
+        and affine stages first, unless `init` is a transform.
     metric : str or dict
         A name in `classreg.metrics.METRICS` (ssd, sad, ncc, lncc, mi, nmi, cr, composite, or your own once it is there:
         `METRICS["mine"] = Mine`), or auto: chosen from the images (see `result.plan.notes`). A dictionary gives
@@ -117,10 +122,8 @@ def register(fixed, moving, *, model: str = "bspline", metric: str | dict = "aut
     control = Control(callback, time_limit, began)
     with Workspace(threads) as workspace:
         f, m = normalised(fixed), normalised(moving)
-        if begin is None:
-            matrix, note = start(f, m, init, control)
-        else:
-            matrix, note = begin.matrix, GIVEN
+        symmetric = (model if plan is None else plan.model) in models.SYMMETRIC
+        matrix, note = _start(f, m, init, begin, symmetric, control)
         if plan is None:
             plan = _plan(f, m, matrix, model, metric, init, begin, levels, iterations, rotation, note)
         if limit is not None:
@@ -148,7 +151,7 @@ def plan(fixed, moving, *, model: str = "bspline", metric: str | dict = "auto", 
     _check_pair(fixed, moving, init, begin)
     with Workspace(threads):
         f, m = normalised(fixed), normalised(moving)
-        matrix, note = start(f, m, init) if begin is None else (begin.matrix, GIVEN)
+        matrix, note = _start(f, m, init, begin, model in models.SYMMETRIC)
         return _plan(f, m, matrix, model, metric, init, begin, levels, iterations, rotation, note)
 
 
@@ -206,12 +209,33 @@ def _plan_init(plan: Plan) -> str:
     return plan.init
 
 
+def _start(fixed, moving, init, begin, symmetric: bool, control=None):
+    """The first matrix and a sentence on it."""
+    if begin is not None:
+        return begin.matrix, GIVEN
+    if symmetric and exchanged(fixed, moving):
+        matrix, note = start(moving, fixed, init, control)
+        return np.linalg.inv(matrix), note
+    return start(fixed, moving, init, control)
+
+
+def exchanged(fixed: Image, moving: Image) -> bool:
+    """Whether a pair stands in the other of its two orders, of which one is chosen by the images' content alone.
+
+    What knows a fixed and a moving image, as the contest of starts does, sees the pair of a symmetric model in that
+    order, so that it finds the same whichever image is called fixed.
+    """
+    first, second = (hashlib.blake2b(image.array).digest() + image.grid.affine.tobytes() for image in (fixed, moving))
+    return first > second
+
+
 def _plan(fixed, moving, matrix, model, metric, init, begin, levels, iterations, rotation, note) -> Plan:
     """Resolve names, metric and levels."""
-    notes = [note]
+    notes, symmetric = [note], model in models.SYMMETRIC
     linear, deformable = metric, metric
     if metric["name"] == "auto":
-        same, rho, overall = modality(fixed, moving, matrix)
+        swapped = symmetric and exchanged(fixed, moving)
+        same, rho, overall = modality(*((moving, fixed, np.linalg.inv(matrix)) if swapped else (fixed, moving, matrix)))
         linear, deformable = {"name": "ncc" if overall > COPIES else "mi"}, {"name": "lncc" if same else "mi"}
         notes.append(f"metric: {linear['name']} for linear models, {deformable['name']} for deformable ones: the "
                      f"images look {'alike' if same else 'different'} (correlation {rho:.2f} in the common foreground, "
@@ -225,7 +249,8 @@ def _plan(fixed, moving, matrix, model, metric, init, begin, levels, iterations,
     before = before.get(model, ("rigid", "affine"))
     for kind in before if begin is None else ():
         own = deformable if kind == "affine" else linear  # the metric that follows gives the better start
-        stages.append(models.linear_stage(kind, grid, own, None, samples=models.START[kind] ** grid.ndim))
+        stages.append(models.linear_stage(kind, grid, own, None, samples=models.START[kind] ** grid.ndim,
+                                          paired=symmetric))
     if model in models.LINEAR:
         own = metric if metric["name"] == "lncc" else linear
         stages.append(models.linear_stage(model, grid, own, factors, iterations, rotation))
@@ -244,6 +269,9 @@ def _run(plan: Plan, fixed, moving, matrix, begin, control) -> tuple[FittedTrans
         if control.stopped or control.failed:
             ending = control.stopped or ending
             break
+        if stage.transform["name"] in PAIRED:
+            fitted, ending, note = _meet(stage, plan, fixed, moving, fitted, begin, control, note)
+            continue
         transform, metric, regularisers, optimiser = models.build_stage(stage, grid, fitted.matrix)
         if stage.transform["name"] == "linear":
             theta = transform.parameters(fitted.matrix)
@@ -258,6 +286,36 @@ def _run(plan: Plan, fixed, moving, matrix, begin, control) -> tuple[FittedTrans
                             control, order=stage.order, tolerance=stage.tolerance)
         fitted = FittedTransform(stage.name, transform, theta, grid, moving.grid)
     return (fitted if fitted.model == plan.model else replace(fitted, model=plan.model)), ending, note
+
+
+def _meet(stage, plan, fixed, moving, fitted, begin, control, note) -> tuple[FittedTransform, str, str]:
+    """A stage in which both images move to a template halfway: what it fitted, how it ended, how it began."""
+    matrix, grid = fitted.matrix, template(fixed.grid, moving.grid, fitted.matrix)
+    transform, metric, regularisers, optimiser = models.build_stage(stage, grid, matrix)
+    if models.linear(stage):
+        theta = transform.parameters(matrix)
+    elif not fitted.linear:
+        theta = transform.fit(fitted.on(fixed.grid).field.reshape((grid.ndim, *fixed.grid.shape3)), fixed.grid)
+    else:
+        found, swapped = None, exchanged(fixed, moving)
+        if begin is None and plan.search != "none":
+            pair = (moving, fixed, np.linalg.inv(matrix)) if swapped else (fixed, moving, matrix)
+            found, note = deformation(*pair, metric.metric, plan.search, control)
+        if found is None:
+            theta = transform.identity()
+        elif swapped:
+            theta = -replace(transform, matrix=np.linalg.inv(matrix)).fit(*found)
+            transform.refine(theta, grid)
+        else:
+            theta = transform.fit(*found)
+    theta, ending = run_group(stage.name, (fixed, moving), grid, transform, metric, regularisers, optimiser,
+                              stage.levels, theta, control, order=stage.order, tolerance=stage.tolerance)
+    if models.linear(stage):
+        one = Linear(fixed.grid, transform.kind)
+        model = one, one.parameters(transform.matrix(theta))
+    else:
+        model = transform.whole(theta, fixed.grid)
+    return FittedTransform(stage.name, *model, fixed.grid, moving.grid), ending, note
 
 
 __all__ = ["register", "plan", "apply"]

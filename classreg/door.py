@@ -173,15 +173,15 @@ def check_plan(plan: Plan, grid: Grid, begin: FittedTransform | None = None, cha
     for stage in plan.stages:
         if not isinstance(stage, Stage):
             raise OptionError(f"a plan's stages are Stage objects, got {stage!r}; Plan.from_dict makes them")
-        kind = _check_stage(stage, grid, channels)
-        if not linear and kind == "linear":
+        _check_stage(stage, grid, channels)
+        if not linear and models.linear(stage):
             raise OptionError(f"stage {stage.name!r} cannot begin from a transform that is not linear; the deformable "
                               f"models can: {', '.join(models.DEFORMABLE)}")
-        linear = linear and kind == "linear"
+        linear = linear and models.linear(stage)
 
 
-def _check_stage(stage: Stage, grid: Grid, channels: int | None) -> str:
-    """The name of the stage's transform, once all of the stage is found in order."""
+def _check_stage(stage: Stage, grid: Grid, channels: int | None) -> None:
+    """Refuse a stage of which anything is not in order."""
     where = f"stage {stage.name!r}"
     parts = [stage.transform, stage.metric, stage.optimiser, *_listed(stage.regularisers, where, "regularisers")]
     for part in parts:
@@ -203,8 +203,7 @@ def _check_stage(stage: Stage, grid: Grid, channels: int | None) -> str:
             raise OptionError(f"{where}: the weight of {part['name']} must be a number of at least 0, got {weight!r}")
     transform, metric, regularisers, optimiser = models.build_stage(stage, grid, np.eye(grid.ndim + 1))
     check_needs(optimiser, transform, metric, regularisers)
-    _check_channels(metric, channels)
-    return stage.transform["name"]
+    _check_channels(getattr(metric, "metric", metric), channels)
 
 
 def _check_levels(levels, grid: Grid, where: str) -> None:

@@ -14,11 +14,12 @@ import numpy as np
 from .errors import OptionError, unknown
 from .grid import Grid
 from .metrics import METRICS, composite
+from .metrics.group import AllPairs
 from .optimisers import OPTIMISERS
 from .planning import Plan, Stage
 from .regularisers import REGULARISERS
 from .schedule import Level, default_factors
-from .transforms import TRANSFORMS
+from .transforms import PAIRED, TRANSFORMS
 
 LINEAR = ("translation", "rigid", "similarity", "affine")
 
@@ -50,9 +51,19 @@ DEFORMABLE = {
                       {"name": "gaussian", "sigma": 0.8, "acts_on": "velocity"}),
         metrics={"lncc": {"flat": 0.08}},
         iterations=(30, 30, 30, 10)),
+    "symmetric": dict(
+        transform={"name": "halves"},
+        optimiser={"name": "greedy", "damping": 0.05},
+        regularisers=({"name": "gaussian", "sigma": 2.0, "acts_on": "update"},
+                      {"name": "gaussian", "sigma": 0.8, "acts_on": "velocity"}),
+        metrics={"lncc": {"radius": 8.0, "flat": 1e-2}},
+        iterations=(30, 30, 30, 10)),
 }
 
 MODELS = (*LINEAR, *DEFORMABLE)
+
+#: models, and kinds of transforms, of which neither image is the fixed one; they need a `symmetric` metric
+SYMMETRIC = ("symmetric",)
 
 #: what a metric can be minimised with for linear models, and its tolerance
 LINEAR_OPTIMISER = {"ssd": "gauss_newton", "sad": "gauss_newton", "ncc": "gauss_newton", "lncc": "lbfgs", "mi": "lbfgs",
@@ -73,10 +84,12 @@ def check_model(model: str) -> str:
 
 
 def linear_stage(kind: str, grid: Grid, metric: dict, factors: Sequence[float] | None, iterations=None,
-                 rotation: str = "quaternion", samples: int = ENOUGH) -> Stage:
-    """The stage of a linear model."""
+                 rotation: str = "quaternion", samples: int = ENOUGH, paired: bool = False) -> Stage:
+    """The stage of a linear model; `paired` for one that moves both images."""
     factors = factors or default_factors(grid, most=4, samples=samples)
     levels = tuple(Level(f, n) for f, n in zip(factors, _iterations((50, 40, 30, 20), len(factors), iterations)))
+    if paired:
+        return Stage(kind, {"name": "linear_halves", "kind": kind}, metric, {"name": "lbfgs"}, levels)
     return Stage(kind, {"name": "linear", "kind": kind, "rotation": rotation}, metric,
                  {"name": LINEAR_OPTIMISER.get(metric["name"], "lbfgs")}, levels)
 
@@ -180,15 +193,24 @@ def _part(part, k: int, table: dict, kind: str):
 
 
 def build_stage(stage: Stage, grid: Grid, matrix):
-    """Transform, metric, regularisers and optimiser of a stage; `matrix` is where deformable models start from."""
-    extra = {"grid": grid}
-    if stage.transform["name"] != "linear":
+    """Transform, metric, regularisers and optimiser of a stage; `matrix` is where deformable models start from.
+
+    For transforms of a pair `grid` is the template's, and the metric that of the stack.
+    """
+    extra, paired = {"grid": grid}, stage.transform["name"] in PAIRED
+    if not linear(stage):
         extra["matrix"] = matrix
     if stage.transform["name"] == "bspline":
         extra["doublings"] = _doublings(stage, grid)
-    return (build(stage.transform, TRANSFORMS, "transform", **extra), build(stage.metric, METRICS, "metric"),
+    metric = build(stage.metric, METRICS, "metric")
+    return (build(stage.transform, {**TRANSFORMS, **PAIRED}, "transform", **extra), AllPairs(metric) if paired else metric,
             [build(r, REGULARISERS, "regulariser") for r in stage.regularisers],
             build(stage.optimiser, OPTIMISERS, "optimiser"))
+
+
+def linear(stage: Stage) -> bool:
+    """Whether a matrix is all that a stage finds."""
+    return stage.transform["name"] in ("linear", "linear_halves")
 
 
 def _doublings(stage: Stage, grid: Grid) -> int:
@@ -197,5 +219,5 @@ def _doublings(stage: Stage, grid: Grid) -> int:
     return max(0, round(math.log2(coarsest / stage.transform["spacing"])))
 
 
-__all__ = ["MODELS", "LINEAR", "DEFORMABLE", "Plan", "build", "build_stage", "check_model", "deformable_stage",
-           "linear_stage", "real", "spelt_out", "whole"]
+__all__ = ["MODELS", "LINEAR", "DEFORMABLE", "SYMMETRIC", "Plan", "build", "build_stage", "check_model",
+           "deformable_stage", "linear", "linear_stage", "real", "spelt_out", "whole"]

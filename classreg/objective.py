@@ -5,6 +5,8 @@
     value, adjoint           = metric(warped, weight)
     gradient                 = phi_back(img_back, adjoint) + regularisers
 
+Of a group of images that all move, each of these is one per image, and the metric sees the stack (`GroupObjective`).
+
 Must not import: registries, io, matplotlib.
 """
 
@@ -15,6 +17,7 @@ from functools import cached_property
 
 import numpy as np
 
+from .backend import workspace
 from .grid import Grid
 from .image import Image
 from .mapping import Mapping
@@ -62,6 +65,8 @@ def curvature(metric, warped, weight, adjoint):
     """
     if hasattr(metric, "curvature"):
         return metric.curvature(warped, weight)
+    if isinstance(adjoint, (list, tuple)):  # of a group
+        return [curvature(None, *each)[0] for each in zip(warped, weight, adjoint)], None
     scale = np.sqrt(dot(adjoint, adjoint) / max(len(adjoint) * dot(weight, weight), 1e-30))
     return np.repeat((weight * weight.dtype.type(scale))[None], len(adjoint), 0), None
 
@@ -101,6 +106,11 @@ class Objective:
         self._full = None
         self._held = None
 
+    @property
+    def grid(self) -> Grid:
+        """The level's grid."""
+        return self.fixed.grid
+
     def __call__(self, theta: np.ndarray, hold: bool = False) -> Evaluation:
         """Evaluate; infinite where too little of the images overlaps.
 
@@ -115,19 +125,28 @@ class Objective:
             energies.append((energy, gradient))
         if not np.isfinite(sum(terms.values())):  # a step that folds: its images need no look
             return Evaluation(np.inf, terms, 0.0, ())
-        phi, phi_back = self.transform.forward(theta, self.at)
-        warped, weight, img_back = sample(self.moving, phi, self.at, self.order)
-        if self._weight is not None:
-            np.multiply(weight, self._weight, out=weight)
-        overlap = total(weight)
+        warped, weight, img_back, phi_back = self._warp(theta)
+        overlap = self._overlap(weight)
         self._full = overlap if self._full is None else self._full
         value, adjoint = self.metric(warped, self._held if hold else weight)
         terms = {"metric": float(value), **terms}
         objective = float(sum(terms.values()))
-        if overlap <= LEAST_OVERLAP * self._full:
+        if np.any(overlap <= LEAST_OVERLAP * self._full):
             objective = np.inf
         return Evaluation(objective, terms, overlap,
                           (self, theta, phi_back, img_back, warped, weight, adjoint, energies))
+
+    def _warp(self, theta):
+        """What `sample` gives at theta, its weight times that of the samples, and the transform's way back."""
+        phi, phi_back = self.transform.forward(theta, self.at)
+        warped, weight, img_back = sample(self.moving, phi, self.at, self.order)
+        if self._weight is not None:
+            np.multiply(weight, self._weight, out=weight)
+        return warped, weight, img_back, phi_back
+
+    def _overlap(self, weight):
+        """How much counts."""
+        return total(weight)
 
     def renew(self, evaluation: Evaluation) -> Evaluation:
         """The last evaluation under its own weight, which is held from here on."""
@@ -142,3 +161,46 @@ class Objective:
         terms = {**evaluation.terms, "metric": float(value)}
         return Evaluation(float(sum(terms.values())), terms, evaluation.overlap,
                           (objective, theta, phi_back, img_back, warped, weight, adjoint, energies))
+
+
+class GroupObjective(Objective):
+    """Of a group of images that all move to a common space, the template grid.
+
+    Parameters
+    ----------
+    images : sequence of Image
+        Float images of the level, with equally many channels; each carries its own weight.
+    grid : Grid
+        The level of the template grid.
+    transform
+        `forward` gives one mapping per image, each of which may be overwritten by the next (see `transforms/halves.py`,
+        `transforms/stack.py`).
+    metric
+        Of a stack: (N, C, z, y, x) warped images and (N, z, y, x) weights, N adjoints (see `metrics/group`).
+    regularisers, order
+        As in `Objective`.
+    """
+
+    def __init__(self, images, grid: Grid, transform, metric, regularisers=(), *, order: int = 1):
+        self.images, self.at, self.order = list(images), grid, order
+        self.transform, self.metric, self.regularisers = transform, metric, list(regularisers)
+        self._energies = [r for r in self.regularisers if callable(r)]
+        metric.prepare([image.data for image in self.images], grid)
+        self._full = self._held = None
+
+    @property
+    def grid(self) -> Grid:
+        """The level's grid."""
+        return self.at
+
+    def _warp(self, theta):
+        ws, first = workspace(), self.images[0].data
+        stack = ws.buffer("stack", (len(self.images), len(first), *self.at.shape3), first.dtype)
+        weights = ws.buffer("stack weight", (len(self.images), *self.at.shape3), first.dtype)
+        phis, phi_back = self.transform.forward(theta, self.at)
+        backs = [sample(image, phi, self.at, self.order, out=out)[2]
+                 for image, phi, out in zip(self.images, phis, zip(stack, weights), strict=True)]
+        return stack, weights, backs, phi_back
+
+    def _overlap(self, weight):
+        return np.array([total(w) for w in weight])

@@ -96,13 +96,13 @@ def flow(velocity: np.ndarray, grid: Grid, at: Grid | Points, start: Mapping | N
     return out.reshape((d, *at.shape)) if isinstance(at, Grid) else out.reshape(d, -1)
 
 
-def exponential(velocity: np.ndarray, grid: Grid) -> np.ndarray:
-    """Displacement of exp(v), mm, (d, z, y, x); in a buffer that lives until the next call."""
+def exponential(velocity: np.ndarray, grid: Grid, scale: float = 1.0) -> np.ndarray:
+    """Displacement of exp(scale v), mm, (d, z, y, x); in a buffer that lives until the next call."""
     ws = workspace()
     to_index = push(grid.inverse3, len(velocity))
-    squarings = int(max(0, np.ceil(np.log2(max(peak(velocity, to_index), 1e-9) / 0.5))))
+    squarings = int(max(0, np.ceil(np.log2(max(abs(scale) * peak(velocity, to_index), 1e-9) / 0.5))))
     u, other = (ws.buffer(f"exponential {k}", velocity.shape, velocity.dtype) for k in (0, 1))
-    np.multiply(velocity, velocity.dtype.type(0.5 ** (squarings + 1)), out=other)
+    np.multiply(velocity, velocity.dtype.type(scale * 0.5 ** (squarings + 1)), out=other)
     compose(other, other, grid, u)  # w / 2 + (w / 2) o (id + w / 2)
     u *= 2
     u -= other
