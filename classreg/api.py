@@ -225,8 +225,11 @@ def exchanged(fixed: Image, moving: Image) -> bool:
     What knows a fixed and a moving image, as the contest of starts does, sees the pair of a symmetric model in that
     order, so that it finds the same whichever image is called fixed.
     """
-    first, second = (hashlib.blake2b(image.array).digest() + image.grid.affine.tobytes() for image in (fixed, moving))
-    return first > second
+    def content(image):
+        arrays = (image.array, image.grid.affine, *(() if image.weight is None else (image.weight,)))
+        return [hashlib.blake2b(np.ascontiguousarray(array)).digest() for array in arrays]
+
+    return content(fixed) > content(moving)
 
 
 def _plan(fixed, moving, matrix, model, metric, init, begin, levels, iterations, rotation, note) -> Plan:
@@ -289,7 +292,17 @@ def _run(plan: Plan, fixed, moving, matrix, begin, control) -> tuple[FittedTrans
 
 
 def _meet(stage, plan, fixed, moving, fitted, begin, control, note) -> tuple[FittedTransform, str, str]:
-    """A stage in which both images move to a template halfway: what it fitted, how it ended, how it began."""
+    """A stage in which both images move to a template halfway: what it fitted, how it ended, how it began.
+
+    The pair is seen in one order whichever image is called fixed, so that not even rounding tells the roles apart.
+    """
+    if exchanged(fixed, moving):
+        fitted, ending, note = _meet_in_order(stage, plan, moving, fixed, fitted.opposite(), begin, control, note)
+        return fitted.opposite(), ending, note
+    return _meet_in_order(stage, plan, fixed, moving, fitted, begin, control, note)
+
+
+def _meet_in_order(stage, plan, fixed, moving, fitted, begin, control, note):
     matrix, grid = fitted.matrix, template(fixed.grid, moving.grid, fitted.matrix)
     transform, metric, regularisers, optimiser = models.build_stage(stage, grid, matrix)
     if models.linear(stage):
@@ -297,17 +310,10 @@ def _meet(stage, plan, fixed, moving, fitted, begin, control, note) -> tuple[Fit
     elif not fitted.linear:
         theta = transform.fit(fitted.on(fixed.grid).field.reshape((grid.ndim, *fixed.grid.shape3)), fixed.grid)
     else:
-        found, swapped = None, exchanged(fixed, moving)
+        found = None
         if begin is None and plan.search != "none":
-            pair = (moving, fixed, np.linalg.inv(matrix)) if swapped else (fixed, moving, matrix)
-            found, note = deformation(*pair, metric.metric, plan.search, control)
-        if found is None:
-            theta = transform.identity()
-        elif swapped:
-            theta = -replace(transform, matrix=np.linalg.inv(matrix)).fit(*found)
-            transform.refine(theta, grid)
-        else:
-            theta = transform.fit(*found)
+            found, note = deformation(fixed, moving, matrix, metric.metric, plan.search, control)
+        theta = transform.identity() if found is None else transform.fit(*found)
     theta, ending = run_group(stage.name, (fixed, moving), grid, transform, metric, regularisers, optimiser,
                               stage.levels, theta, control, order=stage.order, tolerance=stage.tolerance)
     if models.linear(stage):
@@ -315,7 +321,7 @@ def _meet(stage, plan, fixed, moving, fitted, begin, control, note) -> tuple[Fit
         model = one, one.parameters(transform.matrix(theta))
     else:
         model = transform.whole(theta, fixed.grid)
-    return FittedTransform(stage.name, *model, fixed.grid, moving.grid), ending, note
+    return FittedTransform(stage.name, *model, fixed.grid, moving.grid, fitted.frm, fitted.to), ending, note
 
 
 __all__ = ["register", "plan", "apply"]

@@ -163,7 +163,7 @@ class FittedTransform:
         if frm == self.frm:
             out = self._forward(world)
         elif self._flows:
-            out = self._back()._forward(world)
+            out = self.opposite()._forward(world)
         else:
             out = invert_points(self.matrix, None if self.linear else self._at, world)
         if space == "world":
@@ -191,15 +191,17 @@ class FittedTransform:
         Of a velocity model it is one too, that of the opposite velocity; of others a field, solved for voxel by voxel.
         """
         if self._flows:
-            back = self._back()
+            back = self.opposite()
             return replace(back, residual=_residual(self._miss(back.mapping())))
         grid = self.to_grid or self.grid
         mapping, error = self.mapping().inverse(grid)
         return FittedTransform.from_mapping(mapping, grid, self.grid, model=self.model, frm=self.to, to=self.frm,
                                             residual=_residual(error))
 
-    def _back(self) -> FittedTransform:
-        """The inverse of a velocity model."""
+    def opposite(self) -> FittedTransform:
+        """The inverse, of a velocity model without a look at how well it holds."""
+        if not self._flows:
+            return self.inverse()
         grid = self.to_grid or self.grid
         return FittedTransform(self.model, *self.transform.inverse(self.theta, grid), grid, self.grid, self.to, self.frm)
 

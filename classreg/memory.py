@@ -32,6 +32,7 @@ from .planning import Plan, Stage
 from .pyramid import factors
 from .schedule import Level
 from .spline import points_of
+from .transforms import PAIRED
 
 #: bytes of a value in images, fields and parameters
 VALUE = 4
@@ -58,10 +59,10 @@ DIRECTIONS = {"ncc": 2, "cr": 2}
 HELD = {"gauss_newton": 1, "lbfgs": 1}
 
 #: displacement fields on a level's grid: the force, and what evaluates the transform (see `_passes` for splines)
-FIELDS = {"linear": 0, "bspline": 1, "dense": 1, "velocity": 3}
+FIELDS = {"linear": 0, "bspline": 1, "dense": 1, "velocity": 3, "linear_halves": 0, "halves": 4.3}
 
 #: displacement fields on the fixed grid that the mapping of the result takes, where it is not the parameters themselves
-RESULT = {"bspline": 2.4, "dense": 2.5, "velocity": 1.0}
+RESULT = {"bspline": 2.4, "dense": 2.5, "velocity": 1.0, "halves": 1.0}
 
 #: sets of parameters alive at once: current, trial and best ones, gradients, steps, moments
 PARAMETERS = {"gauss_newton": 0, "lbfgs": 7, "adam": 6, "greedy": 3}
@@ -133,7 +134,8 @@ def expected(model: str, grid: Grid, metric: dict, levels=None, init: str = "aut
     given = None if levels is None else [float(v) for v in levels]
     if model in models.LINEAR:
         return Plan(model, init, (models.linear_stage(model, grid, metric, given),))
-    affine = models.linear_stage("affine", grid, metric, None, samples=models.START["affine"] ** grid.ndim)
+    affine = models.linear_stage("affine", grid, metric, None, samples=models.START["affine"] ** grid.ndim,
+                                 paired=model in models.SYMMETRIC)
     return Plan(model, init, (affine, models.deformable_stage(model, grid, metric, given)))
 
 
@@ -225,7 +227,7 @@ def _phases(plan: Plan, fixed: Image, moving: Image) -> Iterator[tuple[str, floa
     yield "normalising", images + max(_normalising(fixed), _normalising(moving))
     coarse = float(np.max(fixed.grid.extent)) / 32
     yield "the start", images + max(_shrinking(image, coarse) for image in (fixed, moving))
-    if plan.init != "transform" and plan.search != "none" and any(s.transform["name"] != "linear" for s in plan.stages):
+    if plan.init != "transform" and plan.search != "none" and not all(map(models.linear, plan.stages)):
         resolution = float(np.max(fixed.grid.extent)) / SAMPLES
         shrinking = max(_shrinking(image, resolution) for image in (fixed, moving))
         yield SEARCHING, images + max(VALUE * search_holds(fixed.grid), shrinking)
@@ -263,11 +265,15 @@ def _level(stage: Stage, level: Level, fixed: Image, moving: Image) -> float:
     grids = [image.grid.coarsen(factors(image.grid, resolution)) for image in (fixed, moving)]
     copies = sum(image.channels * grid.size + (0 if image.weight is None else grid.size)
                  for image, grid in zip((fixed, moving), grids) if grid.shape != image.grid.shape)
-    grid, channels = grids[0], fixed.channels
+    # of a pair that meets halfway the fixed image is warped too, to a template of about the fixed one's size
+    paired = stage.transform["name"] in PAIRED
+    grid, channels = grids[0], fixed.channels * (1 + paired)
     optimiser, transform = stage.optimiser["name"], stage.transform["name"]
     # warped image and adjoint per channel, and the weight; the moving mask is warped too
-    maps = 2 * channels + 1 + (0 if moving.weight is None else 2) + HELD.get(optimiser, 0)
+    masks = 0 if moving.weight is None and (fixed.weight is None or not paired) else 2
+    maps = 2 * channels + 1 + 2 * paired + masks + HELD.get(optimiser, 0) * (1 + paired)
     used, kept, diagonal, curvature = _metric(stage.metric, channels)
+    used += 2 * (paired and used > 0)
     if optimiser == "greedy":  # the force is smoothed into what the metric has used up
         used = max(used, grid.ndim)
         maps += 1 + diagonal
@@ -280,7 +286,7 @@ def _level(stage: Stage, level: Level, fixed: Image, moving: Image) -> float:
         fields += passes
         if any(r["name"] == "volume" for r in stage.regularisers):
             fields += BARRIER * 8 * theta / grid.ndim
-    elif transform != "linear":
+    elif not models.linear(stage):
         theta = grid.ndim * grid.size
     energies = sum("weight" in r for r in stage.regularisers)
     sets = PARAMETERS.get(optimiser, max(PARAMETERS.values()))
@@ -312,7 +318,7 @@ def _metric(spec: dict, channels: int) -> tuple[float, float, float, float]:
 def _result(stage: Stage, fixed: Image) -> float:
     """Bytes of the mapping on the fixed grid beside the parameters that it is made from."""
     transform, resolution = stage.transform["name"], stage.levels[-1].resolution(fixed.grid)
-    if transform == "linear":
+    if models.linear(stage):
         return 0.0
     grid = fixed.grid.coarsen(factors(fixed.grid, resolution))
     theta = _passes(stage, grid, resolution)[1] if transform == "bspline" else grid.ndim * grid.size
