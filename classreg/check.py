@@ -317,7 +317,8 @@ def _metric_symmetry(make, fixed, warped, weight):
         found.append((value, *adjoints))
         for k, (image, adjoint) in enumerate(zip(images, adjoints)):
             _require(adjoint.shape == image.shape and adjoint.dtype == image.dtype,
-                     f"{name}.pair: an adjoint must be {image.dtype} {image.shape}, got {adjoint.dtype} {adjoint.shape}")
+                     f"{name}.pair: an adjoint must be {image.dtype} {image.shape}, "
+                     f"got {adjoint.dtype} {adjoint.shape}")
             _small(f"{name}.pair: adjoint where a weight is zero", adjoint * (w[0] * w[1] == 0), 0)
             direction = adjoint / adjoint.std() + 0.3 * np.random.default_rng(k).standard_normal(image.shape)
             direction /= np.abs(direction).max()

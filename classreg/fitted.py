@@ -124,7 +124,8 @@ class FittedTransform:
         points : array, (n, d)
         frm, to : str
             Ends of this transform, in either order; the backward direction is solved point by point, or followed back
-            along the velocity if there is one. Where both ends have one name, as after `t.compose(t.inverse())`, give it twice: points are mapped forward.
+            along the velocity if there is one. Where both ends have one name, as after `t.compose(t.inverse())`, give
+            it twice: points are mapped forward.
         space : {"world", "index", "pixel"}
             LPS mm; array index (z, y, x); pixel (x, y, z). Input and output each in their own image.
 
@@ -203,7 +204,8 @@ class FittedTransform:
         if not self._flows:
             return self.inverse()
         grid = self.to_grid or self.grid
-        return FittedTransform(self.model, *self.transform.inverse(self.theta, grid), grid, self.grid, self.to, self.frm)
+        model, theta = self.transform.inverse(self.theta, grid)
+        return FittedTransform(self.model, model, theta, grid, self.grid, self.to, self.frm)
 
     def _miss(self, psi: Mapping) -> np.ndarray:
         """|phi(psi(y)) - y| in mm on the grid of psi, whose matrix is the inverse of this one's."""

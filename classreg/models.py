@@ -56,13 +56,13 @@ DEFORMABLE = {
         optimiser={"name": "greedy", "damping": 0.05},
         regularisers=({"name": "gaussian", "sigma": 2.0, "acts_on": "update"},
                       {"name": "gaussian", "sigma": 0.8, "acts_on": "velocity"}),
-        metrics={"lncc": {"radius": 8.0, "flat": 1e-2}},
+        metrics={"lncc": {"flat": 0.08}},
         iterations=(30, 30, 30, 10)),
 }
 
 MODELS = (*LINEAR, *DEFORMABLE)
 
-#: models, and kinds of transforms, of which neither image is the fixed one; they need a `symmetric` metric
+#: models in which both images move; they need a `symmetric` metric
 SYMMETRIC = ("symmetric",)
 
 #: what a metric can be minimised with for linear models, and its tolerance
@@ -203,7 +203,8 @@ def build_stage(stage: Stage, grid: Grid, matrix):
     if stage.transform["name"] == "bspline":
         extra["doublings"] = _doublings(stage, grid)
     metric = build(stage.metric, METRICS, "metric")
-    return (build(stage.transform, {**TRANSFORMS, **PAIRED}, "transform", **extra), AllPairs(metric) if paired else metric,
+    return (build(stage.transform, {**TRANSFORMS, **PAIRED}, "transform", **extra),
+            AllPairs(metric) if paired else metric,
             [build(r, REGULARISERS, "regulariser") for r in stage.regularisers],
             build(stage.optimiser, OPTIMISERS, "optimiser"))
 

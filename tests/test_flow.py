@@ -42,7 +42,8 @@ def fitted(ndim, size=3.0, dtype=np.float32):
     """A velocity model with motions of some voxels, that is not zero at the border."""
     grid, other = grids(ndim)
     index = np.indices(grid.shape3)
-    waves = [np.sin(2 * np.pi * (index[1] / 17 + index[2] / 23 + k / 3)) * np.cos(index[0] / 4 + k) for k in range(ndim)]
+    waves = [np.sin(2 * np.pi * (index[1] / 17 + index[2] / 23 + k / 3)) * np.cos(index[0] / 4 + k)
+             for k in range(ndim)]
     model = Velocity(grid, matrix_of(grid))
     theta = model.refine(model.identity(), grid) + size * np.array(waves)
     return FittedTransform("svf", model, theta.astype(dtype), grid, other)
@@ -142,7 +143,7 @@ def test_the_same_bits_for_any_number_of_threads():
     assert len(found) == 1
 
 
-@pytest.mark.parametrize("model", ["svf"])
+@pytest.mark.parametrize("model", ["svf", "symmetric"])
 @DIMENSIONS
 def test_every_output_of_a_registration_is_the_same_flow(tmp_path, model, ndim):
     """Warped image, field, Jacobian, saved and read back; the inverse at landmarks."""

@@ -224,8 +224,9 @@ def test_without_the_order_of_content_both_directions_still_agree(ndim, monkeypa
     monkeypatch.setattr(api, "exchanged", lambda fixed, moving: False)
     pair = head_phantom({2: 3.0, 3: 6.0}[ndim], ndim=ndim)
     matrix = pair.matrix
-    there = classreg.register(pair.fixed, pair.moving, model="symmetric", metric="ncc", init=matrix).transform
-    back = classreg.register(pair.moving, pair.fixed, model="symmetric", metric="ncc", init=np.linalg.inv(matrix)).transform
+    more = dict(model="symmetric", metric="ncc")
+    there = classreg.register(pair.fixed, pair.moving, init=matrix, **more).transform
+    back = classreg.register(pair.moving, pair.fixed, init=np.linalg.inv(matrix), **more).transform
     points = pair.fixed.grid.points().reshape(-1, ndim)
     mean, most = mean_and_most(back.map_points(there.map_points(points)) - points)
     assert mean < 5e-3 * pair.fixed.grid.resolution and most < 0.05 * pair.fixed.grid.resolution

@@ -10,7 +10,18 @@ import pytest
 
 from classreg.backend import SMALL, Workspace
 from classreg.kernels import reference
-from classreg.kernels.cpu import dense, filters, flow, histogram, histogram_pair, labels, local, pointwise, sample, sample_cubic
+from classreg.kernels.cpu import (
+    dense,
+    filters,
+    flow,
+    histogram,
+    histogram_pair,
+    labels,
+    local,
+    pointwise,
+    sample,
+    sample_cubic,
+)
 from classreg.spline import band
 from classreg.stencil import gaussian_taps
 

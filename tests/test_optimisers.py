@@ -231,7 +231,8 @@ def test_good_pairings_pass(name):
 
 #: metrics per model, so that every kernel takes part
 METRICS_OF = {"translation": ["ssd"], "rigid": ["mi", "sad"], "similarity": ["ncc"], "affine": ["lncc", "cr"],
-              "bspline": ["lncc"], "dense": ["mi", "nmi"], "greedy": ["lncc", "composite"], "svf": ["ncc"]}
+              "bspline": ["lncc"], "dense": ["mi", "nmi"], "greedy": ["lncc", "composite"], "svf": ["ncc"],
+              "symmetric": ["lncc", "mi"]}
 
 
 def large_pair():

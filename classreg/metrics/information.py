@@ -8,8 +8,9 @@
 beta is the cubic B-spline; the fixed image has a hat (linear B-spline) or a box (zero-order B-spline), which Mattes
 takes: the value is then not smooth in F, but F does not move, so the derivative is exact with either. Bin ranges are
 fixed when the level is prepared (the images are normalised and clipped before), so value and gradient agree.
-Of a pair, where both images move, both windows are cubic B-splines: neither image is preferred. Source: Mattes et al., IEEE TMI 2003, doi:10.1109/TMI.2003.809072; Thevenaz and Unser, IEEE TIP 2000; nmi: Studholme et
-al., Pattern Recognition 1999, doi:10.1016/S0031-3203(98)00091-0.
+Of a pair, where both images move, both windows are cubic B-splines: neither image is preferred. Source: Mattes et al.,
+IEEE TMI 2003, doi:10.1109/TMI.2003.809072; Thevenaz and Unser, IEEE TIP 2000; nmi: Studholme et al., Pattern
+Recognition 1999, doi:10.1016/S0031-3203(98)00091-0.
 
 Must not import: transforms, optimisers, engine, numba, cupy.
 """

@@ -90,8 +90,8 @@ class LNCC(Metric):
         first, second, third, other = *parts[:3], parts[3:]
         count = max(total(weight), 1e-12) * len(a)
         for c, (f, m) in enumerate(zip(a, b)):
-            misfit = ws.total(local.correlation, len(f), 2, f, m, weight, *self.window, eps, first, second, third, other,
-                              slab=slab)[0]
+            misfit = ws.total(local.correlation, len(f), 2, f, m, weight, *self.window, eps, first, second, third,
+                              other, slab=slab)[0]
             value += misfit / count
             for k, (still, moved, sums) in enumerate(((m, f, (first, *other)), (f, m, (first, second, third)))):
                 ws.run(local.correlation_adjoint, len(f), still, moved, weight, *self.window, -1 / count, *sums,

@@ -8,11 +8,11 @@ root of the matrix),
     Halves         phi_fixed = S^-1 o exp(-v/2),  phi_moving = S o exp(v/2),  phi = S o exp(v) o S
     LinearHalves   phi_fixed = exp(-L/2),         phi_moving = exp(L/2),      phi = exp(L),  L = sum_k theta_k G_k
 
-(G the generators of the linear model about the middle of the template: translations, turns, ...). Exchanging the images turns A into A^-1, v into -v and L into -L and nothing else, so that phi
-becomes its inverse. The gradient is
-the force at both ends: half of that on the moving image less half of that on the fixed one. Source of the symmetric
-forces: Vercauteren et al., MICCAI 2008, doi:10.1007/978-3-540-85988-8_90; of the meeting halfway: Avants et al.,
-Medical Image Analysis 2008, doi:10.1016/j.media.2007.06.004.
+(G the generators of the linear model about the middle of the template: translations, turns, ...). Exchanging the images
+turns A into A^-1, v into -v and L into -L and nothing else, so that phi becomes its inverse. The gradient is the force
+at both ends: half of that on the moving image less half of that on the fixed one. Source of the symmetric forces:
+Vercauteren et al., MICCAI 2008, doi:10.1007/978-3-540-85988-8_90; of the meeting halfway: Avants et al., Medical Image
+Analysis 2008, doi:10.1016/j.media.2007.06.004.
 
 Must not import: metrics, optimisers, numba, cupy, file libraries.
 """
@@ -194,7 +194,8 @@ def template(fixed: Grid, moving: Grid, matrix: np.ndarray) -> Grid:
     the same samples. Without motion, two images on one grid meet on just that grid.
     """
     d, root = fixed.ndim, half(matrix)
-    sides = (root @ fixed.affine, np.array(fixed.shape)), _like(np.linalg.inv(root) @ moving.affine, moving.shape, fixed)
+    sides = [(root @ fixed.affine, np.array(fixed.shape))]
+    sides.append(_like(np.linalg.inv(root) @ moving.affine, moving.shape, fixed))
     ways, spacings, middles, lengths = [], [], [], []
     for affine, shape in sides:
         spacing = np.linalg.norm(affine[:d, :d], axis=0)

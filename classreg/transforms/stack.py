@@ -68,7 +68,8 @@ class Stack:
 
     def retract(self, theta: np.ndarray, step: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Theta moved by a step, less what all images have in common; into `out` if given."""
-        moved = [model.retract(part, move) for model, part, move in zip(self.models, self.parts(theta), self.parts(step))]
+        pairs = zip(self.models, self.parts(theta), self.parts(step))
+        moved = [model.retract(part, move) for model, part, move in pairs]
         return self.centred(np.concatenate(moved, out=out))
 
     def reach(self, step: np.ndarray) -> float:

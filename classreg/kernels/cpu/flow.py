@@ -85,7 +85,7 @@ def flow(z0, z1, slab, velocity, matrix, lead, field, push, pace, out):
                 if step > 0:
                     speed(flat, shape, push, p, u, T(0), v, at, f)
                 k[:] = v
-                for half in range(2):
+                for _half in range(2):
                     speed(flat, shape, push, p, u, T(0.5) * h, v, at, f)
                     for a in range(d):
                         for x in range(W):

@@ -40,7 +40,8 @@ def correlation(z0, z1, slab, fixed, warped, weight, rz, ry, rx, eps, first, sec
     first = 2 w A / (B C), second = -w q / C, third = first * mean F + 2 second * mean M.
     sums[slab] += (sum of w (1 - q), sum of w var(F) / B): the misfit, and how much of the fixed image has structure.
     `other` takes what the same needs with the roles exchanged, (2, D, H, W): second and third of the fixed image; or it
-    is empty, (2, 0, 0, 0). Along a row the running sums come first, then the arithmetic, which so fills vector registers.
+    is empty, (2, 0, 0, 0). Along a row the running sums come first, then the arithmetic, which so fills vector
+    registers.
     """
     D, H, W = fixed.shape
     both = other.shape[1] > 0
