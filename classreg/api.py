@@ -122,8 +122,10 @@ def register(fixed, moving, *, model: str = "bspline", metric: str | dict = "aut
     control = Control(callback, time_limit, began)
     with Workspace(threads) as workspace:
         f, m = normalised(fixed), normalised(moving)
-        symmetric = (model if plan is None else plan.model) in models.SYMMETRIC
-        matrix, note = _start(f, m, init, begin, symmetric, control)
+        swapped = (model if plan is None else plan.model) in models.SYMMETRIC and exchanged(f, m)
+        if swapped:
+            f, m, begin = m, f, _turned(begin)
+        matrix, note = start(f, m, init, control) if begin is None else (begin.matrix, GIVEN)
         if plan is None:
             plan = _plan(f, m, matrix, model, metric, init, begin, levels, iterations, rotation, note)
         if limit is not None:
@@ -131,6 +133,8 @@ def register(fixed, moving, *, model: str = "bspline", metric: str | dict = "aut
         transform, ending, note = _run(plan, f, m, matrix, begin, control)
         del f, m
         workspace.release()
+        if swapped:
+            transform, matrix = _turned(transform), np.linalg.inv(matrix)
         transform.mapping()  # computed while the threads are there
     if note:
         plan = replace(plan, notes=(*(n for n in plan.notes if not n.startswith(SEARCH)), SEARCH + note))
@@ -151,7 +155,9 @@ def plan(fixed, moving, *, model: str = "bspline", metric: str | dict = "auto", 
     _check_pair(fixed, moving, init, begin)
     with Workspace(threads):
         f, m = normalised(fixed), normalised(moving)
-        matrix, note = _start(f, m, init, begin, model in models.SYMMETRIC)
+        if model in models.SYMMETRIC and exchanged(f, m):
+            f, m, begin = m, f, _turned(begin)
+        matrix, note = start(f, m, init) if begin is None else (begin.matrix, GIVEN)
         return _plan(f, m, matrix, model, metric, init, begin, levels, iterations, rotation, note)
 
 
@@ -209,21 +215,11 @@ def _plan_init(plan: Plan) -> str:
     return plan.init
 
 
-def _start(fixed, moving, init, begin, symmetric: bool, control=None):
-    """The first matrix and a sentence on it."""
-    if begin is not None:
-        return begin.matrix, GIVEN
-    if symmetric and exchanged(fixed, moving):
-        matrix, note = start(moving, fixed, init, control)
-        return np.linalg.inv(matrix), note
-    return start(fixed, moving, init, control)
-
-
 def exchanged(fixed: Image, moving: Image) -> bool:
     """Whether a pair stands in the other of its two orders, of which one is chosen by the images' content alone.
 
-    What knows a fixed and a moving image, as the contest of starts does, sees the pair of a symmetric model in that
-    order, so that it finds the same whichever image is called fixed.
+    A symmetric model runs in that order, whichever image is called fixed: so what knows a fixed and a moving image, as
+    the contest of starts does, and rounding, find the same.
     """
     def content(image):
         arrays = (image.array, image.grid.affine, *(() if image.weight is None else (image.weight,)))
@@ -232,13 +228,17 @@ def exchanged(fixed: Image, moving: Image) -> bool:
     return content(fixed) > content(moving)
 
 
+def _turned(transform: FittedTransform | None) -> FittedTransform | None:
+    """A transform for the pair in the other order."""
+    return None if transform is None else replace(transform.opposite(), frm="fixed", to="moving", residual=None)
+
+
 def _plan(fixed, moving, matrix, model, metric, init, begin, levels, iterations, rotation, note) -> Plan:
     """Resolve names, metric and levels."""
     notes, symmetric = [note], model in models.SYMMETRIC
     linear, deformable = metric, metric
     if metric["name"] == "auto":
-        swapped = symmetric and exchanged(fixed, moving)
-        same, rho, overall = modality(*((moving, fixed, np.linalg.inv(matrix)) if swapped else (fixed, moving, matrix)))
+        same, rho, overall = modality(fixed, moving, matrix)
         linear, deformable = {"name": "ncc" if overall > COPIES else "mi"}, {"name": "lncc" if same else "mi"}
         notes.append(f"metric: {linear['name']} for linear models, {deformable['name']} for deformable ones: the "
                      f"images look {'alike' if same else 'different'} (correlation {rho:.2f} in the common foreground, "
@@ -292,17 +292,7 @@ def _run(plan: Plan, fixed, moving, matrix, begin, control) -> tuple[FittedTrans
 
 
 def _meet(stage, plan, fixed, moving, fitted, begin, control, note) -> tuple[FittedTransform, str, str]:
-    """A stage in which both images move to a template halfway: what it fitted, how it ended, how it began.
-
-    The pair is seen in one order whichever image is called fixed, so that not even rounding tells the roles apart.
-    """
-    if exchanged(fixed, moving):
-        fitted, ending, note = _meet_in_order(stage, plan, moving, fixed, fitted.opposite(), begin, control, note)
-        return fitted.opposite(), ending, note
-    return _meet_in_order(stage, plan, fixed, moving, fitted, begin, control, note)
-
-
-def _meet_in_order(stage, plan, fixed, moving, fitted, begin, control, note):
+    """A stage in which both images move to a template halfway: what it fitted, how it ended, how it began."""
     matrix, grid = fitted.matrix, template(fixed.grid, moving.grid, fitted.matrix)
     transform, metric, regularisers, optimiser = models.build_stage(stage, grid, matrix)
     if models.linear(stage):
@@ -321,7 +311,7 @@ def _meet_in_order(stage, plan, fixed, moving, fitted, begin, control, note):
         model = one, one.parameters(transform.matrix(theta))
     else:
         model = transform.whole(theta, fixed.grid)
-    return FittedTransform(stage.name, *model, fixed.grid, moving.grid, fitted.frm, fitted.to), ending, note
+    return FittedTransform(stage.name, *model, fixed.grid, moving.grid), ending, note
 
 
 __all__ = ["register", "plan", "apply"]
