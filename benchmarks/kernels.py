@@ -34,8 +34,10 @@ from classreg.kernels.cpu import (
     discrete,
     edges,
     filters,
+    flow,
     folds,
     histogram,
+    histogram_pair,
     labels,
     lattice,
     local,
@@ -109,6 +111,9 @@ def cases(shape):
     tensor = np.empty((6, *shape), np.float32)
     yield dense.tensor, "one channel", z, 16, (field, weight, True, tensor)
     yield dense.multiply, "", z, 16, (tensor, field, outs)
+    none = np.empty((3, 0, 0, 0), np.float32)
+    index = np.eye(4)[:3]
+    yield flow.flow, "two voxels a step", z, 16, (field, index, push, none, push, 0.5, outs)
     yield dense.compose, "", z, 16, (field, np.roll(field, 1, axis=2), push, outs)
     yield labels.vote, "uint8", z, 16, ((image > 0).astype(np.uint8), turn, push, field, np.uint8(0),
                                         np.empty(shape, np.uint8))
@@ -140,7 +145,7 @@ def cases(shape):
     yield folds.count, "central differences", z, 16, (field, np.eye(3), np.ones(3), 0.0, sums(z, 16, 1))
 
     window = (image, other, weight, 4, 4, 4)
-    yield local.correlation, "radius 4", z, 32, (*window, np.float32(1e-4), *out, sums(z, 32, 2))
+    yield local.correlation, "radius 4", z, 32, (*window, np.float32(1e-4), *out, none[:2], sums(z, 32, 2))
     yield local.correlation_adjoint, "radius 4", z, 32, (*window, -1.0, *out, *outs[:2])
     origin, scale = np.full(2, 18.0), np.full(2, 3.0)
     slab = max(1, -(-z // 32))
@@ -150,6 +155,9 @@ def cases(shape):
     given = (image, other, weight, 18.0, 3.0)
     yield histogram.conditional, "32 bins", z, slab, (*given, np.zeros((len(tables), 2, 36)))
     yield histogram.conditional_adjoint, "32 bins", z, 16, (*given, np.ones(36), 0.5, out[0])
+    yield histogram_pair.joint_pair, "32 bins", z, slab, (image, other, weight, origin, scale, tables)
+    yield histogram_pair.joint_pair_adjoint, "32 bins", z, 16, (image, other, weight, origin, scale, tables[0],
+                                                                    *out[:2])
     yield histogram.look_up, "32 bins", z, 16, (image, weight, 18.0, 3.0, np.ones(36), out[0])
     frame, parts = np.eye(3), np.empty((4, *shape), np.float32)
     yield edges.lengths, "", z, 16, (image, weight, frame, sums(z, 16, 2))

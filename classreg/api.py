@@ -7,15 +7,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from . import door, memory, models, preflight
 from .backend import Workspace
 from .draws import SAMPLINGS
-from .engine import Control, Record, run
+from .engine import Control, Record, run, run_group
 from .errors import InputError, OptionError
 from .fitted import FittedTransform
 from .image import Image
@@ -25,6 +28,8 @@ from .planning import Plan
 from .pyramid import normalised
 from .resample import resample
 from .result import Result
+from .transforms import PAIRED, Linear
+from .transforms.halves import template
 
 log = logging.getLogger("classreg")
 
@@ -49,8 +54,8 @@ def register(fixed, moving, *, model: str = "bspline", metric: str | dict = "aut
     fixed, moving : path, Image, SimpleITK image, nibabel image or array
         2-D or 3-D, on any grids. Arrays are (z, y, x) with `spacing`.
     model : str
-        translation, rigid, similarity, affine, bspline, dense, svf or greedy. Deformable models run rigid and affine
-        stages first, unless `init` is a transform.
+        translation, rigid, similarity, affine, bspline, dense, svf, symmetric or greedy. Deformable models run rigid
+        and affine stages first, unless `init` is a transform.
     metric : str or dict
         A name in `classreg.metrics.METRICS` (ssd, sad, ncc, lncc, mi, nmi, cr, ngf, mind, composite, or your own once
         it is there: `METRICS["mine"] = Mine`), or auto: chosen from the images (see `result.plan.notes`). A dictionary
@@ -131,10 +136,10 @@ def register(fixed, moving, *, model: str = "bspline", metric: str | dict = "aut
     control = Control(callback, time_limit, began)
     with Workspace(threads) as workspace:
         f, m = normalised(fixed), normalised(moving)
-        if begin is None:
-            matrix, note = start(f, m, init, control)
-        else:
-            matrix, note = begin.matrix, GIVEN
+        swapped = (model if plan is None else plan.model) in models.SYMMETRIC and exchanged(f, m)
+        if swapped:
+            f, m, begin = m, f, _turned(begin)
+        matrix, note = start(f, m, init, control) if begin is None else (begin.matrix, GIVEN)
         if plan is None:
             plan = _plan(f, m, matrix, model, metric, init, begin, levels, iterations, rotation, optimiser, sampling,
                          priors, note)
@@ -143,6 +148,8 @@ def register(fixed, moving, *, model: str = "bspline", metric: str | dict = "aut
         transform, ending, note = _run(plan, f, m, matrix, begin, control)
         del f, m
         workspace.release()
+        if swapped:
+            transform, matrix = _turned(transform), np.linalg.inv(matrix)
         transform.mapping()  # computed while the threads are there
     if note:
         plan = replace(plan, notes=(*(n for n in plan.notes if not n.startswith(SEARCH)), SEARCH + note))
@@ -165,6 +172,8 @@ def plan(fixed, moving, *, model: str = "bspline", metric: str | dict = "auto", 
     _check_pair(fixed, moving, init, begin)
     with Workspace(threads):
         f, m = normalised(fixed), normalised(moving)
+        if model in models.SYMMETRIC and exchanged(f, m):
+            f, m, begin = m, f, _turned(begin)
         matrix, note = start(f, m, init) if begin is None else (begin.matrix, GIVEN)
         return _plan(f, m, matrix, model, metric, init, begin, levels, iterations, rotation, optimiser, sampling,
                      priors, note)
@@ -232,10 +241,28 @@ def _plan_init(plan: Plan) -> str:
     return plan.init
 
 
+def exchanged(fixed: Image, moving: Image) -> bool:
+    """Whether a pair stands in the other of its two orders, of which one is chosen by the images' content alone.
+
+    A symmetric model runs in that order, whichever image is called fixed: so what knows a fixed and a moving image, as
+    the contest of starts does, and rounding, find the same.
+    """
+    def content(image):
+        arrays = (image.array, image.grid.affine, *(() if image.weight is None else (image.weight,)))
+        return [hashlib.blake2b(np.ascontiguousarray(array)).digest() for array in arrays]
+
+    return content(fixed) > content(moving)
+
+
+def _turned(transform: FittedTransform | None) -> FittedTransform | None:
+    """A transform for the pair in the other order."""
+    return None if transform is None else replace(transform.opposite(), frm="fixed", to="moving", residual=None)
+
+
 def _plan(fixed, moving, matrix, model, metric, init, begin, levels, iterations, rotation, optimiser, sampling,
           priors, note) -> Plan:
     """Resolve names, metric and levels."""
-    notes = [note]
+    notes, symmetric = [note], model in models.SYMMETRIC
     linear, deformable = metric, metric
     if metric["name"] == "auto":
         same, rho, overall = modality(fixed, moving, matrix)
@@ -253,7 +280,8 @@ def _plan(fixed, moving, matrix, model, metric, init, begin, levels, iterations,
     before = before.get(model, ("rigid", "affine"))
     for kind in before if begin is None else ():
         own = deformable if kind == "affine" else linear  # the metric that follows gives the better start
-        stages.append(models.linear_stage(kind, grid, own, None, samples=models.START[kind] ** grid.ndim))
+        stages.append(models.linear_stage(kind, grid, own, None, samples=models.START[kind] ** grid.ndim,
+                                          paired=symmetric))
     own = deformable if model not in models.LINEAR else metric if metric["name"] in models.FIRST else linear
     stages.append(models.last_stage(model, grid, own, factors, iterations, rotation, optimiser, sampling))
     stages = models.with_priors(stages, priors)
@@ -270,11 +298,14 @@ def _run(plan: Plan, fixed, moving, matrix, begin, control) -> tuple[FittedTrans
         if control.stopped or control.failed:
             ending = control.stopped or ending
             break
+        if stage.transform["name"] in PAIRED:
+            fitted, ending, note = _meet(stage, plan, fixed, moving, fitted, begin, control, note)
+            continue
         transform, metric, regularisers, priors, optimiser = models.build_stage(stage, grid, fitted.matrix)
         if stage.transform["name"] == "linear":
             theta = transform.parameters(fitted.matrix)
         elif not fitted.linear:
-            theta = transform.fit(fitted.mapping().resampled(grid).reshape((grid.ndim, *grid.shape3)), grid)
+            theta = transform.fit(fitted.on(grid).field.reshape((grid.ndim, *grid.shape3)), grid)
         else:
             found = None
             if begin is None and plan.search != "none":
@@ -285,6 +316,29 @@ def _run(plan: Plan, fixed, moving, matrix, begin, control) -> tuple[FittedTrans
                             sampling=models.build_sampling(stage), seed=plan.seed)
         fitted = FittedTransform(stage.name, transform, theta, grid, moving.grid)
     return (fitted if fitted.model == plan.model else replace(fitted, model=plan.model)), ending, note
+
+
+def _meet(stage, plan, fixed, moving, fitted, begin, control, note) -> tuple[FittedTransform, str, str]:
+    """A stage in which both images move to a template halfway: what it fitted, how it ended, how it began."""
+    matrix, grid = fitted.matrix, template(fixed.grid, moving.grid, fitted.matrix)
+    transform, metric, regularisers, optimiser = models.build_stage(stage, grid, matrix)
+    if models.linear(stage):
+        theta = transform.parameters(matrix)
+    elif not fitted.linear:
+        theta = transform.fit(fitted.on(fixed.grid).field.reshape((grid.ndim, *fixed.grid.shape3)), fixed.grid)
+    else:
+        found = None
+        if begin is None and plan.search != "none":
+            found, note = deformation(fixed, moving, matrix, metric.metric, plan.search, control)
+        theta = transform.identity() if found is None else transform.fit(*found)
+    theta, ending = run_group(stage.name, (fixed, moving), grid, transform, metric, regularisers, optimiser,
+                              stage.levels, theta, control, order=stage.order, tolerance=stage.tolerance)
+    if models.linear(stage):
+        one = Linear(fixed.grid, transform.kind)
+        model = one, one.parameters(transform.matrix(theta))
+    else:
+        model = transform.whole(theta, fixed.grid)
+    return FittedTransform(stage.name, *model, fixed.grid, moving.grid), ending, note
 
 
 __all__ = ["register", "plan", "apply"]

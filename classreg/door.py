@@ -28,6 +28,7 @@ from .planning import Plan, Stage
 from .priors import PRIORS
 from .result import Result
 from .schedule import Level, default_factors
+from .transforms import PAIRED
 from .transforms.linear import ROTATIONS
 
 
@@ -214,15 +215,15 @@ def check_plan(plan: Plan, grid: Grid, begin: FittedTransform | None = None, cha
     for stage in plan.stages:
         if not isinstance(stage, Stage):
             raise OptionError(f"a plan's stages are Stage objects, got {stage!r}; Plan.from_dict makes them")
-        kind = check_stage(stage, grid, channels)
-        if not linear and kind == "linear":
+        check_stage(stage, grid, channels)
+        if not linear and models.linear(stage):
             raise OptionError(f"stage {stage.name!r} cannot begin from a transform that is not linear; the deformable "
                               f"models can: {', '.join(models.DEFORMABLE)}")
-        linear = linear and kind == "linear"
+        linear = linear and models.linear(stage)
 
 
-def check_stage(stage: Stage, grid: Grid, channels: int | None = None) -> str:
-    """The name of the stage's transform, once all of the stage is found in order."""
+def check_stage(stage: Stage, grid: Grid, channels: int | None = None) -> None:
+    """Refuse a stage of which anything is not in order."""
     where = f"stage {stage.name!r}"
     parts = [stage.transform, stage.metric, stage.optimiser, *_listed(stage.regularisers, where, "regularisers"),
              *([] if stage.sampling is None else [stage.sampling])]
@@ -245,15 +246,17 @@ def check_stage(stage: Stage, grid: Grid, channels: int | None = None) -> str:
         weight = part.get("weight", 1)
         if not models.real(weight) or weight < 0:
             raise OptionError(f"{where}: the weight of {part['name']} must be a number of at least 0, got {weight!r}")
+    if stage.priors and stage.transform["name"] in PAIRED:
+        raise OptionError(f"{where}: priors are about one map, and a symmetric model looks for two halves of it: leave "
+                          "them out, or use svf")
     transform, metric, regularisers, priors, optimiser = models.build_stage(stage, grid, np.eye(grid.ndim + 1))
     check_needs(optimiser, transform, metric, regularisers, priors, models.build_sampling(stage))
-    _check_channels(metric, channels)
+    _check_channels(getattr(metric, "metric", metric), channels)
     for part in (*regularisers, *priors):
         ndim = getattr(part, "ndim", None)
         if ndim not in (None, grid.ndim):
             raise OptionError(f"{where}: {type(part).__name__.lower()} is given in {ndim}-D, the fixed image is "
                               f"{grid.ndim}-D")
-    return stage.transform["name"]
 
 
 def _check_levels(levels, grid: Grid, where: str) -> None:

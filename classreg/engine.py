@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from .backend import workspace
 from .errors import ConvergenceError, OptionError
+from .grid import Grid
 from .image import Image
-from .objective import Objective
-from .pyramid import shrink
+from .objective import GroupObjective, Objective
+from .pyramid import factors, shrink
 from .regularisers import is_energy, smooths
 from .schedule import Level
 from .stopping import flat
@@ -91,25 +92,47 @@ def run(name: str, fixed: Image, moving: Image, transform, metric, regularisers,
         If the value is not finite at the start of a level; names level, iteration and term. Later on, the run stops
         with that sentence as its status and the best theta so far.
     """
+
+    def pose(level, number):
+        f, m = (metric.describe(shrink(image, level.resolution(fixed.grid))) for image in (fixed, moving))
+        draw = None if sampling is None else sampling.on(f, np.random.default_rng((seed, number)))
+        return f.grid, lambda: Objective(f, m, transform, metric, regularisers, priors, draw=draw, order=order)
+
     check_needs(optimiser, transform, metric, regularisers, priors, sampling)
-    theta, ending = _levels(name, fixed, moving, transform, metric, regularisers, optimiser, levels, theta, control,
-                            priors, order, tolerance, sampling, seed)
+    return _solve(name, pose, transform, metric, regularisers, optimiser, levels, theta, control, tolerance)
+
+
+def run_group(name: str, images: Sequence[Image], grid: Grid, transform, metric, regularisers, optimiser,
+              levels: tuple[Level, ...], theta: np.ndarray, control: Control, *, order: int = 1,
+              tolerance: float = 5e-5) -> tuple[np.ndarray, str]:
+    """The same for a group of images that all move: on levels of the template `grid`, by a metric of the stack."""
+
+    def pose(level, number):
+        resolution = level.resolution(grid)
+        shrunk = [metric.describe(shrink(image, resolution)) for image in images]
+        coarse = grid.coarsen(factors(grid, resolution))
+        return coarse, lambda: GroupObjective(shrunk, coarse, transform, metric, regularisers, order=order)
+
+    check_needs(optimiser, transform, metric, regularisers)
+    return _solve(name, pose, transform, metric, regularisers, optimiser, levels, theta, control, tolerance)
+
+
+def _solve(name, pose, transform, metric, regularisers, optimiser, levels, theta, control, tolerance):
+    """What `run` does, once `pose(level)` gives the grid of a level and what makes its objective."""
+    theta, ending = _levels(name, pose, transform, metric, regularisers, optimiser, levels, theta, control, tolerance)
     workspace().release()  # what the last level needed must not lie beside what looks at the whole transform
     return mended(theta, transform, regularisers, everywhere=True), ending
 
 
-def _levels(name, fixed, moving, transform, metric, regularisers, optimiser, levels, theta, control, priors, order,
-            tolerance, sampling, seed):
+def _levels(name, pose, transform, metric, regularisers, optimiser, levels, theta, control, tolerance):
     """The loops of `run`, which explains the parameters."""
     ending = "no level to run"
     for number, level in enumerate(levels, 1):
         best = theta
         try:
-            resolution = level.resolution(fixed.grid)
-            f, m = (metric.describe(shrink(image, resolution)) for image in (fixed, moving))
-            best = theta = mended(transform.refine(theta, f.grid), transform, regularisers)
-            draw = None if sampling is None else sampling.on(f, np.random.default_rng((seed, number)))
-            objective = Objective(f, m, transform, metric, regularisers, priors, draw=draw, order=order)
+            grid, make = pose(level, number)
+            best = theta = mended(transform.refine(theta, grid), transform, regularisers)
+            objective = make()
             state = optimiser.init(objective, theta)
             epoch, values = objective.epoch, [state.value]
             for iteration in range(level.iterations + 1):

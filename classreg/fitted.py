@@ -8,7 +8,7 @@ Must not import: registries, io, matplotlib.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -19,7 +19,7 @@ from .image import real_numbers
 from .jacobian import jacobian_determinant
 from .mapping import Mapping, invert_points
 from .sampling import Points
-from .transforms import BSpline, Dense, Linear
+from .transforms import BSpline, Dense, Linear, Velocity
 from .transforms.linear import as_linear
 
 SPACES = ("world", "index", "pixel")
@@ -84,9 +84,16 @@ class FittedTransform:
         """The world matrix (d + 1, d + 1): all of a linear model, the A of phi(x) = A (x + u(x)) otherwise."""
         return self.transform.matrix(self.theta) if self.linear else self.transform.matrix
 
+    @property
+    def _flows(self) -> bool:
+        """Whether points follow a velocity, and so find their way back."""
+        return isinstance(self.transform, Velocity)
+
     @cached_property
     def _mapping(self) -> Mapping:
         at = self.transform.grid
+        if self._flows:
+            return Mapping(self.matrix, self.transform.flow(self.theta, at), at)
         mapping = self.transform.forward(self.theta, at)[0]
         if mapping.field is None or np.may_share_memory(mapping.field, self.theta):
             return mapping
@@ -96,9 +103,18 @@ class FittedTransform:
         """The normal form phi(x) = A (x + u(x)), u on the grid that the model was fitted on."""
         return self._mapping
 
+    def on(self, grid: Grid) -> Mapping:
+        """The mapping with u on another grid: followed from there by a velocity model, interpolated for others."""
+        mapping = self.mapping()
+        if mapping.field is None or mapping.grid is grid or mapping.grid.same_as(grid, 1e-9):
+            return mapping
+        field = self.transform.flow(self.theta, grid) if self._flows else mapping.resampled(grid)
+        return Mapping(mapping.matrix, field, grid)
+
     def displacement(self, grid: Grid | None = None) -> np.ndarray:
         """phi(x) - x in mm on a grid (default: the first end's), (d, *grid.shape) float32, components x, y[, z]."""
-        return self.mapping().total_displacement(self.grid if grid is None else grid)
+        grid = self.grid if grid is None else grid
+        return self.on(grid).total_displacement(grid)
 
     def map_points(self, points, frm: str = "fixed", to: str = "moving", space: str = "world") -> np.ndarray:
         """Points of one end to the other.
@@ -107,8 +123,9 @@ class FittedTransform:
         ----------
         points : array, (n, d)
         frm, to : str
-            Ends of this transform, in either order; the backward direction is solved point by point. Where both ends
-            have one name, as after `t.compose(t.inverse())`, give it twice: points are mapped forward.
+            Ends of this transform, in either order; the backward direction is solved point by point, or followed back
+            along the velocity if there is one. Where both ends have one name, as after `t.compose(t.inverse())`, give
+            it twice: points are mapped forward.
         space : {"world", "index", "pixel"}
             LPS mm; array index (z, y, x); pixel (x, y, z). Input and output each in their own image.
 
@@ -145,7 +162,9 @@ class FittedTransform:
             return points
         world = points if space == "world" else grids[0].to_world(points[:, ::-1] if space == "pixel" else points)
         if frm == self.frm:
-            out = (world + self._at(world)) @ self.matrix[:-1, :-1].T + self.matrix[:-1, -1]
+            out = self._forward(world)
+        elif self._flows:
+            out = self.opposite()._forward(world)
         else:
             out = invert_points(self.matrix, None if self.linear else self._at, world)
         if space == "world":
@@ -153,22 +172,47 @@ class FittedTransform:
         index = grids[1].to_index(out)
         return index[:, ::-1] if space == "pixel" else index
 
+    def _forward(self, world):
+        """phi at world points."""
+        return (world + self._at(world)) @ self.matrix[:-1, :-1].T + self.matrix[:-1, -1]
+
     def _at(self, world):
-        """u at world points; exact for a spline, linear interpolation of a field."""
+        """u at world points; exact for a spline, along the path for a velocity, linear interpolation of a field."""
         if self.linear:
             return np.zeros_like(world)
         if isinstance(self.transform, BSpline):
             return self.transform.forward(self.theta.astype(np.float64), Points(world))[0].field.T
+        if self._flows:
+            return self.transform.flow(self.theta, Points(world)).T
         return self.mapping().displacement(world)
 
     def inverse(self) -> FittedTransform:
-        """The transform back, sampled on the other end's grid; see `residual` for how well it holds, and where."""
+        """The transform back, on the other end's grid; see `residual` for how well it holds, and where.
+
+        Of a velocity model it is one too, that of the opposite velocity; of others a field, solved for voxel by voxel.
+        """
+        if self._flows:
+            back = self.opposite()
+            return replace(back, residual=_residual(self._miss(back.mapping())))
         grid = self.to_grid or self.grid
         mapping, error = self.mapping().inverse(grid)
-        residual = {"max": float(error.max()), "p99": float(np.percentile(error, 99)), "mean": float(error.mean()),
-                    "share": float((error < 0.1).mean()), "map": error}
         return FittedTransform.from_mapping(mapping, grid, self.grid, model=self.model, frm=self.to, to=self.frm,
-                                            residual=residual)
+                                            residual=_residual(error))
+
+    def opposite(self) -> FittedTransform:
+        """The inverse, of a velocity model without a look at how well it holds."""
+        if not self._flows:
+            return self.inverse()
+        grid = self.to_grid or self.grid
+        model, theta = self.transform.inverse(self.theta, grid)
+        return FittedTransform(self.model, model, theta, grid, self.grid, self.to, self.frm)
+
+    def _miss(self, psi: Mapping) -> np.ndarray:
+        """|phi(psi(y)) - y| in mm on the grid of psi, whose matrix is the inverse of this one's."""
+        d = self.ndim
+        u = self.transform.flow(self.theta, psi.grid, psi)
+        rest = psi.field + np.einsum("ij,j...->i...", self.matrix[:d, :d].astype(u.dtype), u)
+        return np.sqrt((rest**2).sum(0))
 
     def compose(self, inner: FittedTransform) -> FittedTransform:
         """self after inner, from inner's begin to self's end; inner must end where self begins.
@@ -178,9 +222,14 @@ class FittedTransform:
         if inner.to != self.frm:
             raise OptionError(f"cannot compose: the inner transform ends at {inner.to!r}, the outer begins at "
                               f"{self.frm!r}; rename the ends or take an inverse")
-        mapping = self.mapping().compose(inner.mapping(), inner.transform.grid)
-        return FittedTransform.from_mapping(mapping, inner.grid, self.to_grid, model="composite", frm=inner.frm,
-                                            to=self.to)
+        more = dict(frm=inner.frm, to=self.to)
+        matrix, grid, d = self.matrix @ inner.matrix, inner.transform.grid, self.ndim
+        if self.linear and inner.linear:
+            return FittedTransform.from_matrix(matrix, inner.grid, self.to_grid, **more)
+        points, back = grid.points().reshape(-1, d), np.linalg.inv(matrix)
+        u = self._forward(inner.mapping().apply(points)) @ back[:d, :d].T + back[:d, d] - points
+        mapping = Mapping(matrix, np.ascontiguousarray(u.T.reshape((d, *grid.shape)), np.float32), grid)
+        return FittedTransform.from_mapping(mapping, inner.grid, self.to_grid, model="composite", **more)
 
     def jacobian_determinant(self) -> np.ndarray:
         """det D phi on the grid it was fitted on, (*grid.shape) float32; below 0 it folds."""
@@ -192,3 +241,9 @@ class FittedTransform:
 
     def __repr__(self):
         return f"FittedTransform({self.model}, {self.frm} -> {self.to}, {self.grid})"
+
+
+def _residual(error: np.ndarray) -> dict:
+    """What `FittedTransform.residual` says of a map of errors in mm."""
+    return {"max": float(error.max()), "p99": float(np.percentile(error, 99)), "mean": float(error.mean()),
+            "share": float((error < 0.1).mean()), "map": error}

@@ -32,6 +32,7 @@ from .planning import Plan, Stage
 from .pyramid import factors
 from .schedule import Level
 from .spline import points_of
+from .transforms import PAIRED
 
 #: bytes of a value in images, fields and parameters
 VALUE = 4
@@ -65,10 +66,10 @@ HELD = {"gauss_newton": 1, "newton_cg": 1, "lbfgs": 1, "descent": 1}
 DEFLATED = {"ncc": 2, "cr": 2}
 
 #: displacement fields on a level's grid: the force, and what evaluates the transform (see `_passes` for splines)
-FIELDS = {"linear": 0, "bspline": 1, "dense": 1, "velocity": 3}
+FIELDS = {"linear": 0, "bspline": 1, "dense": 1, "velocity": 3, "linear_halves": 0, "halves": 4.3}
 
 #: displacement fields on the fixed grid that the mapping of the result takes, where it is not the parameters themselves
-RESULT = {"bspline": 2.4, "dense": 2.5, "velocity": 3.5}
+RESULT = {"bspline": 2.4, "dense": 2.5, "velocity": 1.0, "halves": 1.0}
 
 #: sets of parameters alive at once: current, trial and best ones, gradients, steps, moments
 PARAMETERS = {"gauss_newton": 0, "newton_cg": 10, "lbfgs": 7, "descent": 5, "adam": 6, "asgd": 7, "greedy": 3}
@@ -149,7 +150,8 @@ def expected(model: str, grid: Grid, metric: dict, levels=None, init: str = "aut
     given = None if levels is None else [float(v) for v in levels]
     if model in models.LINEAR:
         return Plan(model, init, (models.linear_stage(model, grid, metric, given),))
-    affine = models.linear_stage("affine", grid, metric, None, samples=models.START["affine"] ** grid.ndim)
+    affine = models.linear_stage("affine", grid, metric, None, samples=models.START["affine"] ** grid.ndim,
+                                 paired=model in models.SYMMETRIC)
     return Plan(model, init, (affine, models.deformable_stage(model, grid, metric, given)))
 
 
@@ -241,7 +243,7 @@ def _phases(plan: Plan, fixed: Image, moving: Image) -> Iterator[tuple[str, floa
     yield "normalising", images + max(_normalising(fixed), _normalising(moving))
     coarse = float(np.max(fixed.grid.extent)) / 32
     yield "the start", images + max(_shrinking(image, coarse) for image in (fixed, moving))
-    if plan.init != "transform" and plan.search != "none" and any(s.transform["name"] != "linear" for s in plan.stages):
+    if plan.init != "transform" and plan.search != "none" and not all(map(models.linear, plan.stages)):
         resolution = float(np.max(fixed.grid.extent)) / SAMPLES
         shrinking = max(_shrinking(image, resolution) for image in (fixed, moving))
         yield SEARCHING, images + max(VALUE * search_holds(fixed.grid), shrinking)
@@ -281,19 +283,24 @@ def _level(stage: Stage, level: Level, fixed: Image, moving: Image) -> float:
     grids = [image.grid.coarsen(factors(image.grid, resolution)) for image in (fixed, moving)]
     copies = sum(image.channels * grid.size + (0 if image.weight is None else grid.size)
                  for image, grid in zip((fixed, moving), grids) if grid.shape != image.grid.shape)
+    # of a pair that meets halfway the fixed image is warped too, to a template of about the fixed one's size
+    paired = stage.transform["name"] in PAIRED
     grid = grids[0]
     channels, copied = _described(stage.metric, fixed.channels, grid.ndim)
     if copied:  # beside the images of the level
         copies = sum(channels * g.size + (0 if image.weight is None else g.size * (g.shape != image.grid.shape))
                      for image, g in zip((fixed, moving), grids))
+    channels *= 1 + paired
     optimiser, transform = stage.optimiser["name"], stage.transform["name"]
     # warped image and adjoint per channel, and the weight; the moving mask is warped too
-    maps = 2 * channels + 1 + (0 if moving.weight is None else 2) + HELD.get(optimiser, 0)
+    masks = 0 if moving.weight is None and (fixed.weight is None or not paired) else 2
+    maps = 2 * channels + 1 + 2 * paired + masks + HELD.get(optimiser, 0) * (1 + paired)
     size = grid.size
     if stage.sampling is not None:  # values of samples, and where a mask lets them lie
         size = models.build_sampling(stage).count(grid.size)
         copies += 0 if fixed.weight is None else 2 * grid.size
-    used, kept, diagonal, curvature = _metric(stage.metric, fixed.channels, grid.ndim)
+    used, kept, diagonal, curvature = _metric(stage.metric, fixed.channels * (1 + paired), grid.ndim)
+    used += 2 * (paired and used > 0)
     if optimiser == "greedy":  # the force is smoothed into what the metric has used up
         used = max(used, grid.ndim)
         maps += 1 + diagonal
@@ -309,7 +316,7 @@ def _level(stage: Stage, level: Level, fixed: Image, moving: Image) -> float:
         fields += passes if stage.sampling is None else theta
         if any(r["name"] == "volume" for r in stage.regularisers):
             fields += BARRIER * 8 * theta / grid.ndim
-    elif transform != "linear":
+    elif not models.linear(stage):
         theta = grid.ndim * grid.size
     energies = [r for r in stage.regularisers if r["name"] not in ("gaussian", "volume") and r.get("sigma") is None]
     fields += _priors(stage, grid)
@@ -385,7 +392,7 @@ def _priors(stage: Stage, grid: Grid) -> float:
 def _result(stage: Stage, fixed: Image) -> float:
     """Bytes of the mapping on the fixed grid beside the parameters that it is made from."""
     transform, resolution = stage.transform["name"], stage.levels[-1].resolution(fixed.grid)
-    if transform == "linear":
+    if models.linear(stage):
         return 0.0
     grid = fixed.grid.coarsen(factors(fixed.grid, resolution))
     theta = _passes(stage, grid, resolution)[1] if transform == "bspline" else grid.ndim * grid.size

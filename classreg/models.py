@@ -18,12 +18,13 @@ from .errors import OptionError, unknown
 from .grid import Grid
 from .image import Image
 from .metrics import METRICS, composite
+from .metrics.group import AllPairs
 from .optimisers import OPTIMISERS
 from .planning import IN_MEMORY, Plan, Stage
 from .priors import PRIORS
 from .regularisers import REGULARISERS
 from .schedule import Level, default_factors
-from .transforms import TRANSFORMS
+from .transforms import PAIRED, TRANSFORMS
 
 LINEAR = ("translation", "rigid", "similarity", "affine")
 
@@ -55,9 +56,19 @@ DEFORMABLE = {
                       {"name": "gaussian", "sigma": 0.8, "acts_on": "velocity"}),
         metrics={"lncc": {"flat": 0.08}},
         iterations=(30, 30, 30, 10)),
+    "symmetric": dict(
+        transform={"name": "halves"},
+        optimiser={"name": "greedy", "damping": 0.05},
+        regularisers=({"name": "gaussian", "sigma": 2.0, "acts_on": "update"},
+                      {"name": "gaussian", "sigma": 0.8, "acts_on": "velocity"}),
+        metrics={"lncc": {"flat": 0.08}},
+        iterations=(30, 30, 30, 10)),
 }
 
 MODELS = (*LINEAR, *DEFORMABLE)
+
+#: models in which both images move; they need a `symmetric` metric
+SYMMETRIC = ("symmetric",)
 
 #: what a metric can be minimised with for linear models, and its tolerance
 LINEAR_OPTIMISER = {"ssd": "gauss_newton", "sad": "gauss_newton", "ncc": "gauss_newton", "lncc": "lbfgs", "mi": "lbfgs",
@@ -86,12 +97,14 @@ def check_model(model: str) -> str:
 
 def linear_stage(kind: str, grid: Grid, metric: dict, factors: Sequence[float] | None, iterations=None,
                  rotation: str = "quaternion", samples: int = ENOUGH, optimiser: dict | None = None,
-                 sampling: dict | None = None) -> Stage:
-    """The stage of a linear model."""
+                 sampling: dict | None = None, paired: bool = False) -> Stage:
+    """The stage of a linear model; `paired` for one that moves both images."""
     factors = factors or default_factors(grid, most=4, samples=samples)
-    optimiser = optimiser or {"name": LINEAR_OPTIMISER.get(metric["name"], "lbfgs")}
+    optimiser = optimiser or {"name": "lbfgs" if paired else LINEAR_OPTIMISER.get(metric["name"], "lbfgs")}
     default = ITERATIONS.get(optimiser["name"], (50, 40, 30, 20))
     levels = tuple(Level(f, n) for f, n in zip(factors, _iterations(default, len(factors), iterations)))
+    if paired:
+        return Stage(kind, {"name": "linear_halves", "kind": kind}, metric, optimiser, levels)
     return Stage(kind, {"name": "linear", "kind": kind, "rotation": rotation}, metric, optimiser, levels,
                  sampling=sampling)
 
@@ -266,13 +279,18 @@ def _part(part, k: int, table: dict, kind: str):
 
 
 def build_stage(stage: Stage, grid: Grid, matrix):
-    """Transform, metric, regularisers, priors and optimiser of a stage; deformable models start from `matrix`."""
-    extra = {"grid": grid}
-    if stage.transform["name"] != "linear":
+    """Transform, metric, regularisers, priors and optimiser of a stage; deformable models start from `matrix`.
+
+    For transforms of a pair `grid` is the template's, and the metric that of the stack.
+    """
+    extra, paired = {"grid": grid}, stage.transform["name"] in PAIRED
+    if not linear(stage):
         extra["matrix"] = matrix
     if stage.transform["name"] == "bspline":
         extra["doublings"] = _doublings(stage, grid)
-    return (build(stage.transform, TRANSFORMS, "transform", **extra), build(stage.metric, METRICS, "metric"),
+    metric = build(stage.metric, METRICS, "metric")
+    return (build(stage.transform, {**TRANSFORMS, **PAIRED}, "transform", **extra),
+            AllPairs(metric) if paired else metric,
             [build(r, REGULARISERS, "regulariser", grid) for r in stage.regularisers],
             [build(p, PRIORS, "prior", grid) for p in stage.priors],
             build(stage.optimiser, OPTIMISERS, "optimiser"))
@@ -283,12 +301,17 @@ def build_sampling(stage: Stage):
     return None if stage.sampling is None else build(stage.sampling, SAMPLINGS, "sampling")
 
 
+def linear(stage: Stage) -> bool:
+    """Whether a matrix is all that a stage finds."""
+    return stage.transform["name"] in ("linear", "linear_halves")
+
+
 def _doublings(stage: Stage, grid: Grid) -> int:
     """How often the lattice is refined: on coarse levels a cell is as long as two samples, if that is longer."""
     coarsest = 2 * max(v.factor for v in stage.levels) * grid.resolution
     return max(0, round(math.log2(coarsest / stage.transform["spacing"])))
 
 
-__all__ = ["MODELS", "LINEAR", "DEFORMABLE", "Plan", "build", "build_sampling", "build_stage", "check_model",
-           "deformable_stage", "last_stage", "linear_stage", "real", "sampling_for", "spelt_out", "whole",
-           "with_priors"]
+__all__ = ["MODELS", "LINEAR", "DEFORMABLE", "SYMMETRIC", "Plan", "build", "build_sampling", "build_stage",
+           "check_model", "deformable_stage", "last_stage", "linear", "linear_stage", "real", "sampling_for",
+           "spelt_out", "whole", "with_priors"]

@@ -5,6 +5,8 @@
     value, adjoint           = metric(warped, weight)
     gradient                 = phi_back(img_back, adjoint) + regularisers + priors
 
+Of a group of images that all move, each of these is one per image, and the metric sees the stack (`GroupObjective`).
+
 Must not import: registries, io, matplotlib.
 """
 
@@ -71,6 +73,8 @@ def curvature(metric, warped, weight, adjoint):
     """
     if hasattr(metric, "curvature"):
         return metric.curvature(warped, weight)
+    if isinstance(adjoint, (list, tuple)):  # of a group
+        return [curvature(None, *each)[0] for each in zip(warped, weight, adjoint)], None
     scale = np.sqrt(dot(adjoint, adjoint) / max(len(adjoint) * dot(weight, weight), 1e-30))
     return np.repeat((weight * weight.dtype.type(scale))[None], len(adjoint), 0), None
 
@@ -127,6 +131,11 @@ class Objective:
             self.epoch += 1
             self._evaluate_at(self._draw(times))
 
+    @property
+    def grid(self) -> Grid:
+        """The level's grid."""
+        return self.fixed.grid
+
     def __call__(self, theta: np.ndarray, hold: bool = False) -> Evaluation:
         """Evaluate; infinite where too little of the images overlaps.
 
@@ -141,16 +150,13 @@ class Objective:
                 energies.append(gradient)
         if not np.isfinite(sum(terms.values())):  # a step that folds: its images need no look
             return Evaluation(np.inf, terms, 0.0, ())
-        phi, phi_back = self.transform.forward(theta, self.at)
-        warped, weight, img_back = sample(self.moving, phi, self.at, self.order)
-        if self._weight is not None:
-            np.multiply(weight, self._weight, out=weight)
-        overlap = total(weight)
+        warped, weight, img_back, phi_back = self._warp(theta)
+        overlap = self._overlap(weight)
         self._full = overlap / weight.size if self._full is None else self._full
         value, adjoint = self.metric(warped, self._held if hold else weight)
         terms = {"metric": float(value), **terms}
         objective = float(sum(terms.values()))
-        if overlap <= LEAST_OVERLAP * self._full * weight.size:
+        if np.any(overlap <= LEAST_OVERLAP * self._full * weight.size):
             objective = np.inf
         return Evaluation(objective, terms, overlap,
                           (self, theta, phi_back, img_back, warped, weight, adjoint, energies))
@@ -161,7 +167,7 @@ class Objective:
         They come before the transform is evaluated for the images, whose backward steps hold on to its buffers.
         """
         transform, carried = self.transform, getattr(self.transform, "acts_on", "displacement")
-        at = self.at if isinstance(self.at, Grid) else self.fixed.grid
+        at = self.at if isinstance(self.at, Grid) else self.grid
         for r in self._energies:
             itself = r.acts_on == carried
             field = theta if itself else transform.displacement(theta)
@@ -172,6 +178,18 @@ class Objective:
             yield r, (value, gradient)
         for p in self.priors:
             yield p, p(theta, transform)
+
+    def _warp(self, theta):
+        """What `sample` gives at theta, its weight times that of the samples, and the transform's way back."""
+        phi, phi_back = self.transform.forward(theta, self.at)
+        warped, weight, img_back = sample(self.moving, phi, self.at, self.order)
+        if self._weight is not None:
+            np.multiply(weight, self._weight, out=weight)
+        return warped, weight, img_back, phi_back
+
+    def _overlap(self, weight):
+        """How much counts."""
+        return total(weight)
 
     def renew(self, evaluation: Evaluation) -> Evaluation:
         """The last evaluation under its own weight, which is held from here on."""
@@ -186,3 +204,47 @@ class Objective:
         terms = {**evaluation.terms, "metric": float(value)}
         return Evaluation(float(sum(terms.values())), terms, evaluation.overlap,
                           (objective, theta, phi_back, img_back, warped, weight, adjoint, energies))
+
+
+class GroupObjective(Objective):
+    """Of a group of images that all move to a common space, the template grid.
+
+    Parameters
+    ----------
+    images : sequence of Image
+        Float images of the level, with equally many channels; each carries its own weight.
+    grid : Grid
+        The level of the template grid.
+    transform
+        `forward` gives one mapping per image, each of which may be overwritten by the next (see `transforms/halves.py`,
+        `transforms/stack.py`).
+    metric
+        Of a stack: (N, C, z, y, x) warped images and (N, z, y, x) weights, N adjoints (see `metrics/group`).
+    regularisers, order
+        As in `Objective`.
+    """
+
+    def __init__(self, images, grid: Grid, transform, metric, regularisers=(), *, order: int = 1):
+        self.images, self.at, self.order = list(images), grid, order
+        self.transform, self.metric, self.regularisers = transform, metric, list(regularisers)
+        self.priors, self._draw, self.epoch = [], None, 0
+        self._energies = [r for r in self.regularisers if is_energy(r)]
+        metric.prepare([image.data for image in self.images], grid)
+        self._full = self._held = None
+
+    @property
+    def grid(self) -> Grid:
+        """The level's grid."""
+        return self.at
+
+    def _warp(self, theta):
+        ws, first = workspace(), self.images[0].data
+        stack = ws.buffer("stack", (len(self.images), len(first), *self.at.shape3), first.dtype)
+        weights = ws.buffer("stack weight", (len(self.images), *self.at.shape3), first.dtype)
+        phis, phi_back = self.transform.forward(theta, self.at)
+        backs = [sample(image, phi, self.at, self.order, out=out)[2]
+                 for image, phi, out in zip(self.images, phis, zip(stack, weights), strict=True)]
+        return stack, weights, backs, phi_back
+
+    def _overlap(self, weight):
+        return np.array([total(w) for w in weight])

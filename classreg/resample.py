@@ -14,7 +14,6 @@ from .errors import InputError, OptionError, unknown
 from .fitted import FittedTransform
 from .grid import Grid
 from .image import Image
-from .mapping import Mapping
 from .sampling import position, resample_labels, sample
 
 log = logging.getLogger("classreg")
@@ -53,8 +52,7 @@ def resample(transform: FittedTransform, moving: Image, grid: Grid, interpolatio
         interpolation = "label" if looks_like_labels(moving) else "linear"
     if interpolation not in INTERPOLATIONS:
         raise unknown("interpolation", interpolation, INTERPOLATIONS)
-    mapping = transform.mapping()
-    phi = Mapping(mapping.matrix) if mapping.field is None else Mapping(mapping.matrix, mapping.resampled(grid), grid)
+    phi = transform.on(grid)
     if interpolation == "label":
         return Image(_labels(moving, phi, grid, 0 if outside is None else outside), grid)
     outside = moving.data.min() if outside is None else outside

@@ -87,14 +87,14 @@ class Back:
         ws.run(kernel.force, out.shape[1], data, p.matrix, p.push, p.field, adjoint, out)
         return out
 
-    def stencil(self, adjoint: np.ndarray, curvature: np.ndarray | None = None):
+    def stencil(self, adjoint: np.ndarray, curvature: np.ndarray | None = None, name: str | None = None):
         """Adjoint times the gradient of the warped image on its grid, (d, *at.shape3), in 1/mm.
 
         With a curvature (C or 1, *at.shape3) there is one channel more, the curvature times the gradient's square in
         1/mm^2, and the sums of it and of its square are returned too.
         """
         ws, d = workspace(), self.phi.ndim
-        out = ws.buffer(self.name, (d if curvature is None else d + 1, *self.at.shape3), adjoint.dtype)
+        out = ws.buffer(name or self.name, (d if curvature is None else d + 1, *self.at.shape3), adjoint.dtype)
         to_world = np.ascontiguousarray(self.at.inverse3[:3, :3].T)
         none = np.empty((len(adjoint), 0, 0, 0), adjoint.dtype)
         sums = ws.total(dense.stencil, out.shape[1], 2, self.warped, adjoint, none if curvature is None else curvature,
@@ -164,7 +164,7 @@ class Back:
         return out
 
 
-def sample(image: Image, phi: Mapping, at: Grid | Points, order: int = 1, name: str = "warped"):
+def sample(image: Image, phi: Mapping, at: Grid | Points, order: int = 1, name: str = "warped", out=None):
     """The image at phi of the samples of `at`.
 
     Parameters
@@ -178,6 +178,8 @@ def sample(image: Image, phi: Mapping, at: Grid | Points, order: int = 1, name: 
         Linear, or cubic B-spline interpolation.
     name : str
         Buffers to write into; the arrays live until the next call with this name.
+    out : (array, array), optional
+        Where to write the warped image and its weight instead.
 
     Returns
     -------
@@ -188,8 +190,8 @@ def sample(image: Image, phi: Mapping, at: Grid | Points, order: int = 1, name: 
     ws = workspace()
     kernel, data = _kernels(image, order)
     p = position(image, phi, at, data.dtype)
-    warped = ws.buffer(name, (image.channels, *at.shape3), data.dtype)
-    weight = ws.buffer(name + " weight", at.shape3, data.dtype)
+    warped, weight = out or (ws.buffer(name, (image.channels, *at.shape3), data.dtype),
+                             ws.buffer(name + " weight", at.shape3, data.dtype))
     ws.run(kernel.warp, warped.shape[1], data, p.matrix, p.push, p.field, warped, weight)
     if image.weight is not None:
         mask = ws.buffer(name + " mask", (1, *at.shape3), data.dtype)

@@ -22,7 +22,7 @@ from classreg.pyramid import normalised
 from classreg.sampling import sample
 from classreg.transforms import BSpline, Dense, Velocity
 
-DEFORMABLE = ("bspline", "dense", "svf", "greedy")
+DEFORMABLE = ("bspline", "dense", "svf", "symmetric", "greedy")
 
 
 def rng():

@@ -23,7 +23,7 @@ from classreg.optimisers import OPTIMISERS
 from classreg.priors import PRIORS
 from classreg.regularisers import REGULARISERS
 from classreg.resample import INTERPOLATIONS
-from classreg.transforms import TRANSFORMS
+from classreg.transforms import PAIRED, TRANSFORMS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -33,7 +33,7 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # the head of a table's first column, and what the column must list
 DICTIONARIES = {
     "model": MODELS, "metric": METRICS, "regulariser": REGULARISERS, "prior": PRIORS, "optimiser": OPTIMISERS,
-    "transform": TRANSFORMS, "init": INITS, "interpolation": INTERPOLATIONS, "sampling": SAMPLINGS,
+    "transform": {**TRANSFORMS, **PAIRED}, "init": INITS, "interpolation": INTERPOLATIONS, "sampling": SAMPLINGS,
     "error": [name for name, value in vars(errors).items()
               if isinstance(value, type) and value.__module__ == errors.__name__],
 }

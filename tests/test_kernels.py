@@ -16,7 +16,9 @@ from classreg.kernels.cpu import (
     descriptors,
     edges,
     filters,
+    flow,
     histogram,
+    histogram_pair,
     labels,
     local,
     points,
@@ -245,6 +247,31 @@ def test_compose(ndim, dtype):
     close(found, reference.compose(field, s.field, s.push), tolerance(dtype))
 
 
+@DTYPES
+@DIMENSIONS
+@pytest.mark.parametrize("with_field", [True, False])
+def test_flow(ndim, dtype, with_field):
+    """Each row takes the steps that its fastest start needs; every count that there is is compared."""
+    s = Scene(ndim, dtype)
+    rows = np.linspace(0.2, 1, s.source[1])[:, None]
+    velocity = np.stack([smooth_noise(np.random.default_rng(k), s.source, dtype) for k in range(ndim)]) * rows
+    velocity = velocity.astype(dtype)
+    lead, field = 0.5 * s.push, (s.field if with_field else s.none)
+    push = s.push / 8
+    start = reference.flow(velocity, s.matrix, lead, field, 0 * push, 1, s.shape)  # v where the paths begin
+    speed = np.sqrt((np.einsum("ij,j...->i...", push[:, :ndim], start) ** 2).sum(0)).max(-1)
+    pace = 3.5 / speed.max()
+    steps = 1 + np.floor(pace * speed).astype(int)
+    sure = np.abs(pace * speed - np.round(pace * speed)) > 1e-3
+    assert sure.mean() > 0.9 and len(np.unique(steps)) > 1
+    found, = run(flow.flow, s.shape[0], velocity, s.matrix, lead, field, push, pace,
+                 outs=(np.empty((ndim, *s.shape), dtype),))
+    for count in np.unique(steps):
+        here = (steps == count) & sure
+        expected = reference.flow(velocity, s.matrix, lead, field, push, count, s.shape)
+        close(found[:, here], expected[:, here], tolerance(dtype, 20))
+
+
 @DIMENSIONS
 @pytest.mark.parametrize("kind", [np.int16, np.uint8])
 def test_label_vote(ndim, kind):
@@ -358,11 +385,17 @@ def test_local_correlation(ndim, dtype, radii):
         rest[-1][k] = 0  # `run` fills outputs with NaN, sums begin at zero
         local.correlation(z0, z1, k, *rest)
 
-    *parts, sums = run(kernel, shape[0], *args, *radii, eps, outs=outs, slab=slab)
+    none = np.empty((2, 0, 0, 0), dtype)
+    *parts, _, sums = run(kernel, shape[0], *args, *radii, eps, outs=[*outs[:3], none, outs[3]], slab=slab)
+    both = [*outs[:3], np.empty((2, *shape), dtype), outs[3]]
+    *again, other, sums_of_both = run(kernel, shape[0], *args, *radii, eps, outs=both, slab=slab)
+    assert all(np.array_equal(a, b) for a, b in zip((*parts, sums), (*again, sums_of_both)))
     *expected, expected_sums = reference.correlation(*args, radii, float(eps))
     assert 0 < (expected[0] == 0).mean() < 0.5, "some samples have no weight, most have"
     scale = 1 if dtype == np.float64 else 30
     for found, wanted in zip(parts, expected):
+        close(found, wanted, tolerance(dtype, scale))
+    for found, wanted in zip(other, reference.correlation_other(*args, radii, float(eps))):
         close(found, wanted, tolerance(dtype, scale))
     close(sums.sum(0), expected_sums, tolerance(dtype))
     out, curvature = run(local.correlation_adjoint, shape[0], *args, *radii, -0.01, *parts,
@@ -554,3 +587,25 @@ def test_charbonnier(ndim, dtype):
     for name in ("charbonnier_adjoint", "charbonnier_curvature"):
         out, = run(getattr(pointwise, name), s.shape[0], *args, 0.03, outs=(np.empty(s.shape, dtype),))
         close(out, getattr(reference, name)(*args, 0.03), tolerance(dtype))
+
+
+@DTYPES
+@DIMENSIONS
+def test_joint_histogram_of_a_pair_and_its_adjoints(ndim, dtype):
+    s = Scene(ndim, dtype)
+    bins, origin, scale = 20, np.array([9.0, 8.5]), np.array([2.5, 3.0])
+    args = (s.fixed, s.warped, s.weight, origin, scale)
+    tables = np.empty((-(-s.shape[0] // 16), bins, bins))
+
+    def kernel(z0, z1, k, *rest):
+        rest[-1][k] = 0
+        histogram_pair.joint_pair(z0, z1, k, *rest)
+
+    found, = run(kernel, s.shape[0], *args, outs=(tables,))
+    close(found.sum(0), reference.joint_pair(*args, bins), tolerance(dtype))
+    score = np.random.default_rng(4).standard_normal((bins, bins))
+    outs = np.empty(s.shape, dtype), np.empty(s.shape, dtype)
+    adjoints = run(histogram_pair.joint_pair_adjoint, s.shape[0], *args, score, outs=outs)
+    for found, expected in zip(adjoints, reference.joint_pair_adjoint(*args, score)):
+        close(found, expected, tolerance(dtype, 10))
+        assert 0 < (expected == 0).mean() < 0.5

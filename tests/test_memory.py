@@ -140,7 +140,7 @@ def test_prediction_counts_the_parts_of_a_composite(kernels):
 
 def test_a_coarse_end_leaves_the_result_as_the_peak():
     fixed = Image(np.zeros((128, 128, 128), np.float32), Grid.from_spacing((128, 128, 128)))
-    plan = classreg.plan(PAIR.fixed, PAIR.moving, model="svf", metric="mi")
+    plan = classreg.plan(PAIR.fixed, PAIR.moving, model="dense", metric="mi")
     coarse = replace(plan, search="none", stages=tuple(replace(s, levels=(Level(8, 1),)) for s in plan.stages))
     assert predict(coarse, fixed, fixed, base=0).phase == "the result"
 

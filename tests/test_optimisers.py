@@ -289,7 +289,8 @@ def test_good_pairings_pass(name):
 #: metrics per model, so that every kernel takes part
 METRICS_OF = {"translation": ["ssd"], "rigid": ["mi", "sad"], "similarity": ["ncc"], "affine": ["lncc", "cr"],
               "bspline": ["lncc", "ngf"], "dense": ["mi", "nmi"], "greedy": ["lncc", "mind", "composite"],
-              "svf": ["ncc"]}
+              "svf": ["ncc"],
+              "symmetric": ["lncc", "mi"]}
 
 
 def large_pair():

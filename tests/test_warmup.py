@@ -19,7 +19,7 @@ import numpy as np
 import classreg
 from classreg.datasets import head_phantom
 from classreg.metrics import METRICS
-from classreg.models import MODELS
+from classreg.models import MODELS, SYMMETRIC
 from classreg.warmup import kernels
 
 def odd(array):
@@ -33,6 +33,8 @@ for ndim in (2, 3):
     masks = {f"{n}_mask": odd((getattr(pair, n + "_labels").array > 0).astype(np.float32)) for n in ("fixed", "moving")}
     for model in MODELS:
         for metric in ("auto", *METRICS):
+            if model in SYMMETRIC and metric in METRICS and not METRICS[metric].symmetric:
+                continue
             result = classreg.register(fixed, moving, model=model, metric=metric, **masks)
         result.warped, result.jacobian, result.transform.inverse(), result.transform.map_points(pair.fixed_points)
     for model, optimiser, sampling in (("affine", "gauss_newton", "sobol"), ("affine", "descent", None),

@@ -114,13 +114,42 @@ def _take(part, fixed, moving, warped, weight):
 
 
 def _symmetry(make, fixed, warped, weight):
-    values = []
-    for a, b in ((fixed.data, warped), (warped, fixed.data)):
+    """`pair`: neither image is preferred, and both adjoints are the gradient of the value."""
+    a, b = fixed.data, warped
+    weights = weight, np.ascontiguousarray(weight[..., ::-1])
+    name, found = type(make()).__name__, []
+    for images, w in (((a, b), weights), ((b, a), weights[::-1])):
         part = make()
-        part.prepare(a, b, fixed.grid)
-        values.append(part(b.copy(), weight)[0])
-    name = type(part).__name__
-    small(f"{name} is declared symmetric; exchanging the images changes the value", np.diff(values), 1e-9)
+        part.prepare(*images, fixed.grid)
+        value, *adjoints = part.pair(*images, *w)
+        adjoints = [g.copy() for g in adjoints]
+        found.append((value, *adjoints))
+        for k, (image, adjoint) in enumerate(zip(images, adjoints)):
+            require(adjoint.shape == image.shape and adjoint.dtype == image.dtype,
+                     f"{name}.pair: an adjoint must be {image.dtype} {image.shape}, "
+                     f"got {adjoint.dtype} {adjoint.shape}")
+            small(f"{name}.pair: adjoint where a weight is zero", adjoint * (w[0] * w[1] == 0), 0)
+            direction = adjoint / adjoint.std() + 0.3 * np.random.default_rng(k).standard_normal(image.shape)
+            direction /= np.abs(direction).max()
+
+            def along(h, k=k, direction=direction, part=part, images=images, w=w):
+                return part.pair(*(v + h * direction if j == k else v for j, v in enumerate(images)), *w)[0]
+
+            check_slope(f"{name}.pair, image {k}, {image.shape}", along, np.sum(adjoint * direction), STEPS)
+        if hasattr(part, "curvature"):
+            part.pair(*images, *w)
+            for h in part.pair_curvature(*images, *w):
+                require(h.shape in (a.shape, (1, *a.shape[1:])) and h.min() >= 0,
+                        f"{name}.pair_curvature {h.shape}, minimum {h.min()}")
+    (value, *adjoints), (again, *others) = found
+    small(f"{name} is declared symmetric; exchanging the images changes the value of the pair", value - again, 1e-9)
+    for one, other in zip(adjoints, others[::-1]):
+        small(f"{name} is declared symmetric; exchanging the images changes an adjoint", one - other, 1e-9)
+    with np.errstate(all="raise", under="ignore"):
+        for images, w in (((a, np.full_like(b, 0.5)), weights), ((a, b), (weight, np.zeros_like(weight)))):
+            part.prepare(*images, fixed.grid)
+            require(all(np.isfinite(v).all() for v in part.pair(*images, *w)),
+                     f"{name}.pair of a constant image or without weight is not finite")
 
 
 def _flat(make, fixed, warped, weight):

@@ -206,7 +206,7 @@ def _to_itk(transform: FittedTransform):
     if isinstance(transform.transform, BSpline) and grid is transform.transform.grid:
         inner = _spline(transform)
     else:
-        field = Image(transform.mapping().resampled(grid).astype(np.float64), grid).to_sitk()
+        field = Image(transform.on(grid).field.astype(np.float64), grid).to_sitk()
         inner = sitk.DisplacementFieldTransform(field)
     return sitk.CompositeTransform([affine, inner])
 

@@ -154,6 +154,23 @@ def compose(field, step, push):
     return step + moved
 
 
+def flow(velocity, matrix, lead, field, push, steps, shape):
+    """u after unit time along v, from p(i) = matrix (i, 1) + lead f(i), in `steps` steps of Runge and Kutta."""
+    p, h = positions(matrix, lead, field, shape), 1 / steps
+
+    def speed(u):
+        q = p + np.einsum("ij,j...->i...", push[:, :len(velocity)], u)
+        return _tensor(velocity, [linear_taps(q[a], velocity.shape[1 + a]) for a in range(3)])
+
+    u = np.zeros((len(velocity), *shape))
+    for _ in range(steps):
+        a = speed(u)
+        b = speed(u + h / 2 * a)
+        c = speed(u + h / 2 * b)
+        u += h / 6 * (a + 2 * b + 2 * c + speed(u + h * c))
+    return u
+
+
 def vote(image, matrix, push, field, outside, shape):
     """The label of the largest linear weight (of equal ones any); `outside` where under half is inside."""
     labels = np.unique(image)
@@ -244,6 +261,11 @@ def correlation(fixed, warped, weight, radii, eps):
     first, second = 2 * w * cov / (b * c), -w * q / c
     third = (first * sf + 2 * second * sm) / safe
     return first, second, third, np.array([np.sum(w * (1 - q)), np.sum(w * var_f / b)])
+
+
+def correlation_other(fixed, warped, weight, radii, eps):
+    """(second, third) of the fixed image, as those of the warped one when the two change places."""
+    return np.stack(correlation(warped, fixed, weight, radii, eps)[1:3])
 
 
 def correlation_adjoint(fixed, warped, weight, radii, scale, first, second, third):
@@ -353,6 +375,19 @@ def joint_adjoint(fixed, warped, weight, origin, scale, rows, score):
     f = fixed_window(fixed, origin[0], scale[0], rows, len(score))
     _, slope = parzen(origin[1] + scale[1] * warped.astype(float), len(score))
     return weight * np.einsum("na,nb,ab->n", f, slope, score, optimize=True).reshape(fixed.shape) * scale[1]
+
+
+def joint_pair(a, b, weight, origin, scale, bins):
+    """The joint histogram with a cubic B-spline on both images."""
+    wa, wb = (parzen(origin[k] + scale[k] * v.astype(float), bins)[0] for k, v in enumerate((a, b)))
+    return (wa * weight.astype(float).ravel()[:, None]).T @ wb
+
+
+def joint_pair_adjoint(a, b, weight, origin, scale, score):
+    """d (sum of score * joint_pair) / d a and / d b, (2, z, y, x)."""
+    (wa, sa), (wb, sb) = (parzen(origin[k] + scale[k] * v.astype(float), len(score)) for k, v in enumerate((a, b)))
+    out = [np.sum((sa @ score) * wb, 1) * scale[0], np.sum((wa @ score) * sb, 1) * scale[1]]
+    return weight * np.reshape(out, (2, *a.shape))
 
 
 def look_up(warped, weight, origin, scale, table):

@@ -5,6 +5,8 @@
     take(fixed)                       the fixed data at other samples, where these are drawn; ranges stay
     __call__(warped, weight)          (value, adjoint), adjoint = d value / d warped, (channels, z, y, x)
     zero                              the value up to which images count as identical
+    pair(a, b, weight_a, weight_b)    (value, adjoint of a, adjoint of b), where `symmetric`: both images move
+    pair_curvature(...)               the curvature in each of the two
     curvature(warped, weight)         for Gauss-Newton: (curvature, deflate), see `optimisers/gauss_newton.py`,
                                       and `hessian.py` for deformations; the curvature has as many channels as
                                       `warped`, or one for all of them

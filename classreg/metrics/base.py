@@ -34,6 +34,33 @@ class Metric:
         """Take the fixed data at other samples (channels, z, y, x); ranges and scales stay those of the level."""
         self.fixed = fixed
 
+    def pair(self, a: np.ndarray, b: np.ndarray, weight_a: np.ndarray, weight_b: np.ndarray):
+        """Value of two warped images and the adjoint of each; what counts is the product of their weights.
+
+        For values that do not mind which image is called fixed: the adjoint of each is that of a call where it is the
+        warped one. Arrays live until the next evaluation.
+        """
+        weight = joint_weight(weight_a, weight_b)
+        self.fixed = a
+        value, adjoint = self(b, weight)
+        adjoint_b = workspace().buffer("adjoint b", b.shape, b.dtype)
+        np.copyto(adjoint_b, adjoint)
+        self.fixed = b
+        return value, self(a, weight)[1], adjoint_b
+
+    def pair_curvature(self, a: np.ndarray, b: np.ndarray, weight_a: np.ndarray, weight_b: np.ndarray):
+        """The curvature in each image after `pair`, (C, z, y, x) each; for metrics with a curvature."""
+        weight = joint_weight(weight_a, weight_b)
+        self.fixed = b
+        curvature_a = self.curvature(a, weight)[0]
+        self.fixed = a
+        return curvature_a, self.curvature(b, weight)[0]
+
+
+def joint_weight(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The product of two weights; lives until the next evaluation."""
+    return np.multiply(a, b, out=workspace().buffer("pair weight", a.shape, a.dtype))
+
 
 def moments(fixed: np.ndarray, warped: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Weighted sums of 1, F, M, FF, MM, FM of one channel (z, y, x), float64."""

@@ -8,8 +8,9 @@
 beta is the cubic B-spline; the fixed image has a hat (linear B-spline) or a box (zero-order B-spline), which Mattes
 takes: the value is then not smooth in F, but F does not move, so the derivative is exact with either. Bin ranges are
 fixed when the level is prepared (the images are normalised and clipped before), so value and gradient agree.
-Source: Mattes et al., IEEE TMI 2003, doi:10.1109/TMI.2003.809072; Thevenaz and Unser, IEEE TIP 2000; nmi: Studholme et
-al., Pattern Recognition 1999, doi:10.1016/S0031-3203(98)00091-0.
+Of a pair, where both images move, both windows are cubic B-splines: neither image is preferred. Source: Mattes et al.,
+IEEE TMI 2003, doi:10.1109/TMI.2003.809072; Thevenaz and Unser, IEEE TIP 2000; nmi: Studholme et al., Pattern
+Recognition 1999, doi:10.1016/S0031-3203(98)00091-0.
 
 Must not import: transforms, optimisers, engine, numba, cupy.
 """
@@ -22,8 +23,8 @@ import numpy as np
 
 from ..backend import workspace
 from ..errors import OptionError, unknown
-from ..kernels.cpu import histogram
-from .base import Metric, adjoint_buffer
+from ..kernels.cpu import histogram, histogram_pair
+from .base import Metric, adjoint_buffer, joint_weight
 
 #: bins left free at each end of a table, so that the window's four taps fit
 PAD = 2
@@ -48,6 +49,7 @@ class MutualInformation(Metric):
     """
 
     name = "mi"
+    symmetric = True
 
     def __init__(self, bins: int = 32, window: str = "hat"):
         self.bins = checked_bins(self.name, bins)
@@ -62,22 +64,36 @@ class MutualInformation(Metric):
 
     def __call__(self, warped: np.ndarray, weight: np.ndarray):
         """Value and adjoint."""
-        ws, value, adjoint = workspace(), 0.0, adjoint_buffer(warped)
+        value, adjoint, rows = 0.0, adjoint_buffer(warped), WINDOWS[self.window]
         self._tables = []
-        size, rows, slab = table_size(self.bins), WINDOWS[self.window], table_slab(len(weight))
-        tables = np.empty((-(-len(weight) // slab), size, size))
         for f, m, out, limits in zip(self.fixed, warped, adjoint, self.ranges):
-            origin, scale = np.array([bins_of(r, self.bins) for r in limits]).T.copy()
-            tables[:] = 0
-            ws.run(histogram.joint, len(f), f, m, weight, origin, scale, rows, tables, slab=slab)
-            table = tables.sum(axis=0)
-            n = max(table.sum(), 1e-12)
-            p = table / n
-            found, score, factor = self.score(p)
-            self._tables.append((p, n, factor))
+            found, score, bins = self._look(histogram.joint, f, m, weight, limits, rows)
             value -= found / len(warped)
-            ws.run(histogram.joint_adjoint, len(f), f, m, weight, origin, scale, rows, score / (-n * len(warped)), out)
+            workspace().run(histogram.joint_adjoint, len(f), f, m, weight, *bins, rows, score / -len(warped), out)
         return value, adjoint
+
+    def pair(self, a: np.ndarray, b: np.ndarray, weight_a: np.ndarray, weight_b: np.ndarray):
+        """Value and both adjoints; the bin ranges are those of `prepare`, in its order of images."""
+        ws, value, weight = workspace(), 0.0, joint_weight(weight_a, weight_b)
+        adjoint_a, adjoint_b = adjoint_buffer(a), ws.buffer("adjoint b", b.shape, b.dtype)
+        self._tables = []
+        for f, m, out, other, limits in zip(a, b, adjoint_a, adjoint_b, self.ranges):
+            found, score, bins = self._look(histogram_pair.joint_pair, f, m, weight, limits)
+            value -= found / len(a)
+            ws.run(histogram_pair.joint_pair_adjoint, len(f), f, m, weight, *bins, score / -len(a), out, other)
+        return value, adjoint_a, adjoint_b
+
+    def _look(self, kernel, f, m, weight, limits, *rows):
+        """What a channel shares, its derivative by the table, origins and scales of the bins; keeps the table."""
+        size, slab = table_size(self.bins), table_slab(len(weight))
+        origin, scale = np.array([bins_of(r, self.bins) for r in limits]).T.copy()
+        tables = np.zeros((-(-len(weight) // slab), size, size))
+        workspace().run(kernel, len(f), f, m, weight, origin, scale, *rows, tables, slab=slab)
+        table = tables.sum(axis=0)
+        n = max(table.sum(), 1e-12)
+        found, score, factor = self.score(table / n)
+        self._tables.append((table / n, n, factor))
+        return found, score / n, (origin, scale)
 
     def score(self, p: np.ndarray):
         """Of a joint histogram: what it shares, the derivative of that by P, and the share of log P(F|M) in it."""
@@ -91,16 +107,28 @@ class MutualInformation(Metric):
         I(m) = sum over f of (d P(f|m) / dm)^2 / P(f|m): what Fisher scoring takes for the second derivative of
         -log P(f|m). Where f = g(m) + noise it is g'^2 / variance, the curvature of least squares. (C, z, y, x).
         """
-        out = workspace().buffer("mi curvature", warped.shape, warped.dtype)
-        for m, h, limits, (p, n, factor) in zip(warped, out, self.ranges, self._tables):
-            origin, scale = bins_of(limits[1], self.bins)
+        tables = [(*table, limits[1]) for table, limits in zip(self._tables, self.ranges)]
+        return self._fisher(warped, weight, tables, "mi curvature"), None
+
+    def pair_curvature(self, a: np.ndarray, b: np.ndarray, weight_a: np.ndarray, weight_b: np.ndarray):
+        """The same of the last `pair`, on either image given the other."""
+        weight, found = joint_weight(weight_a, weight_b), list(zip(self._tables, self.ranges))
+        of_a = [(p.T, n, factor, limits[0]) for (p, n, factor), limits in found]
+        of_b = [(p, n, factor, limits[1]) for (p, n, factor), limits in found]
+        return self._fisher(a, weight, of_a, "mi curvature a"), self._fisher(b, weight, of_b, "mi curvature b")
+
+    def _fisher(self, warped, weight, tables, name):
+        """Information on intensities along the columns of each channel's (table, count, factor, range)."""
+        out = workspace().buffer(name, warped.shape, warped.dtype)
+        for m, h, (p, n, factor, limits) in zip(warped, out, tables):
+            origin, scale = bins_of(limits, self.bins)
             seen = p.sum(0)
             given = p / np.maximum(seen, 1e-12)
             slope = np.gradient(given, axis=1)
             information = (slope**2 / np.maximum(given, 1e-3)).sum(0) * (seen * n > FEWEST)
             workspace().run(histogram.look_up, len(m), m, weight, origin, scale,
                             information * scale**2 * factor / (n * len(warped)), h)
-        return out, None
+        return out
 
 
 class NormalisedMutualInformation(MutualInformation):

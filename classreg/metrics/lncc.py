@@ -8,6 +8,8 @@ to, not of its own alone): with a = 2 A / (B C), b = -A^2 / (B C^2),
     dE/dM = -w/n [F W(a) - W(a mean F) + 2 (M W(b) - W(b mean M))].
 1 - A^2 / (B C) is the squared residual, over B, of F less the window's best gain and offset of M; with these held, its
 second derivative is  -2 w/n W(b),  the curvature for Gauss-Newton.
+Of a pair, where both images move, n is the sum of the weights: their structure would change with either, and a force
+would come of that. An empty background then does dilute E, for both alike.
 Source: Avants et al., Medical Image Analysis 2008, doi:10.1016/j.media.2007.06.004.
 
 Must not import: transforms, optimisers, engine, numba, cupy.
@@ -22,7 +24,8 @@ import numpy as np
 from ..backend import slab_of, workspace
 from ..errors import OptionError
 from ..kernels.cpu import local
-from .base import Metric, adjoint_buffer
+from ..stencil import total
+from .base import Metric, adjoint_buffer, joint_weight
 
 #: planes per slab: a running sum restarts with each
 SLAB = 32
@@ -41,6 +44,7 @@ class LNCC(Metric):
     """
 
     dense = True
+    symmetric = True
     zero = 1e-5  # float32 window sums
 
     def __init__(self, radius: float = 4, flat: float = 1e-3):
@@ -62,10 +66,12 @@ class LNCC(Metric):
         parts = ws.buffer("scratch", (3, *weight.shape), warped.dtype)
         self._curvature = ws.buffer("lncc curvature", warped.shape, warped.dtype)
         eps, slab = warped.dtype.type(self.flat), slab_of(len(weight), SLAB, 4)
+        none = np.empty((2, 0, 0, 0), warped.dtype)
         for f, m, out, curvature in zip(self.fixed, warped, adjoint, self._curvature):
-            total, count = ws.total(local.correlation, len(f), 2, f, m, weight, *self.window, eps, *parts, slab=slab)
+            misfit, count = ws.total(local.correlation, len(f), 2, f, m, weight, *self.window, eps, *parts, none,
+                                   slab=slab)
             count = max(count, 1e-12) * len(warped)
-            value += total / count
+            value += misfit / count
             ws.run(local.correlation_adjoint, len(f), f, m, weight, *self.window, -1 / count, *parts, out, curvature,
                    slab=slab)
         return value, adjoint
@@ -73,3 +79,25 @@ class LNCC(Metric):
     def curvature(self, warped: np.ndarray, weight: np.ndarray):
         """Of the last call: the windows' squared residuals after their own gain and offset, (C, z, y, x)."""
         return self._curvature, None
+
+    def pair(self, a: np.ndarray, b: np.ndarray, weight_a: np.ndarray, weight_b: np.ndarray):
+        """Value and both adjoints, from one pass over the windows."""
+        ws, value, weight = workspace(), 0.0, joint_weight(weight_a, weight_b)
+        adjoints = adjoint_buffer(a), ws.buffer("adjoint b", b.shape, b.dtype)
+        parts = ws.buffer("scratch", (5, *weight.shape), a.dtype)
+        self._curvatures = [ws.buffer(f"lncc curvature{k}", a.shape, a.dtype) for k in (" a", " b")]
+        eps, slab = a.dtype.type(self.flat), slab_of(len(weight), SLAB, 4)
+        first, second, third, other = *parts[:3], parts[3:]
+        count = max(total(weight), 1e-12) * len(a)
+        for c, (f, m) in enumerate(zip(a, b)):
+            misfit = ws.total(local.correlation, len(f), 2, f, m, weight, *self.window, eps, first, second, third,
+                              other, slab=slab)[0]
+            value += misfit / count
+            for k, (still, moved, sums) in enumerate(((m, f, (first, *other)), (f, m, (first, second, third)))):
+                ws.run(local.correlation_adjoint, len(f), still, moved, weight, *self.window, -1 / count, *sums,
+                       adjoints[k][c], self._curvatures[k][c], slab=slab)
+        return value, *adjoints
+
+    def pair_curvature(self, a: np.ndarray, b: np.ndarray, weight_a: np.ndarray, weight_b: np.ndarray):
+        """Of the last `pair`."""
+        return tuple(self._curvatures)

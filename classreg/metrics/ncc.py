@@ -20,6 +20,7 @@ class NCC(Metric):
     """One minus the correlation, mean over channels."""
 
     zero = 1e-9
+    symmetric = True
 
     def __call__(self, warped: np.ndarray, weight: np.ndarray):
         """Value and adjoint; a constant image has correlation 0 and no force."""

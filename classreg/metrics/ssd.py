@@ -16,6 +16,7 @@ class SSD(Metric):
     """Mean of half the squared difference."""
 
     zero = 1e-9
+    symmetric = True
 
     def __call__(self, warped: np.ndarray, weight: np.ndarray):
         """Value and adjoint."""

@@ -47,7 +47,7 @@ class Adam:
         first += (g - first) * g.dtype.type(0.1)
         second += (g * g - second) * g.dtype.type(0.001)
         fall = 0.1 + 0.45 * (1 + np.cos(np.pi * min(1.0, k / self.decay)))
-        rate = self.first * objective.fixed.grid.resolution * fall
+        rate = self.first * objective.grid.resolution * fall
         floor = 1e-8 * float(np.sqrt(second.max()))
         scale = rate / (1 - 0.9**k) * np.sqrt(1 - 0.999**k)
         step = first * g.dtype.type(-scale) / (np.sqrt(second) + g.dtype.type(floor))

@@ -66,7 +66,7 @@ class ASGD:
             return state
         g, other = np.array(e.gradient), np.empty_like(e.gradient)
         motion, width = self._measure(objective, theta, state, g, other)
-        gain = self.first * objective.fixed.grid.resolution / motion if motion > 0 else 0.0
+        gain = self.first * objective.grid.resolution / motion if motion > 0 else 0.0
         state.memory = {"gradient": g, "other": other, "mean": np.zeros_like(g), "start": theta, "count": 0,
                         "time": 0.0, "width": width, "gain": gain * (self.offset + 1) ** self.power}
         return state
@@ -81,7 +81,7 @@ class ASGD:
         objective.draw()
         gain = m["gain"] / (m["time"] + self.offset + 1) ** self.power
         step = np.multiply(g, g.dtype.type(-gain), out=workspace().buffer("step", g.shape, g.dtype))
-        reach, longest = objective.transform.reach(step), LONGEST * self.first * objective.fixed.grid.resolution
+        reach, longest = objective.transform.reach(step), LONGEST * self.first * objective.grid.resolution
         if reach > longest:  # near a barrier, where gradients have no bound
             step *= step.dtype.type(longest / reach)
         for _ in range(10):
@@ -126,7 +126,7 @@ class ASGD:
         transform = objective.transform
         probes = Random(PROBES).on(objective.fixed, np.random.default_rng(0))()
         here = positions(transform, theta, probes)
-        unit = objective.fixed.grid.resolution
+        unit = objective.grid.resolution
         motions, products = [], []
         for _ in range(TRIES):
             reach = transform.reach(g)

@@ -45,7 +45,7 @@ class Descent:
     def step(self, objective, theta: np.ndarray, state: State) -> np.ndarray:
         """One accepted step; `done` where none decreases the value."""
         down, length = state.memory["down"], state.memory["length"]
-        unit, reach = objective.fixed.grid.resolution, objective.transform.reach(down)
+        unit, reach = objective.grid.resolution, objective.transform.reach(down)
         if not (reach > 0 and np.isfinite(reach)):
             state.done = "the gradient is zero"
             return theta

@@ -40,7 +40,7 @@ class GaussNewton:
         """One accepted step; `done` where none decreases the value."""
         g, h = state.memory["normal"]
         diagonal = np.maximum(np.diag(h), 1e-9 * max(np.diag(h).max(), 1e-30))
-        longest = 8 * objective.fixed.grid.resolution
+        longest = 8 * objective.grid.resolution
         for _ in range(10):
             step = -np.linalg.solve(h + state.memory["damping"] * np.diag(diagonal), g)
             reach = objective.transform.reach(step)
@@ -55,7 +55,7 @@ class GaussNewton:
                 e = objective.renew(e)
                 state.accept(new, e)
                 state.memory.update(normal=e.normal, damping=max(state.memory["damping"] / 10, 1e-7))
-                if state.step < self.tolerance * objective.fixed.grid.resolution:
+                if state.step < self.tolerance * objective.grid.resolution:
                     state.done = "the last step is below the tolerance"
                 return new
             state.memory["damping"] = max(10 * state.memory["damping"], 1e-3)

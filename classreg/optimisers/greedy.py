@@ -56,16 +56,18 @@ class Greedy:
 
     def step(self, objective, theta: np.ndarray, state: State) -> np.ndarray:
         """One step, taken whether or not it decreases the value."""
-        m, ws, grid = state.memory, workspace(), objective.fixed.grid
+        m, ws, grid = state.memory, workspace(), objective.grid
         if not m["damping"] > 0:
             state.done = "the force is zero"
             return theta
-        force, diagonal = m["force"][:-1], m["force"][-1:]
+        images = len(m["force"]) - len(theta)  # a diagonal for each, after the forces of all
+        force, diagonal = m["force"][:-images], m["force"][-images:]
         spare, fluid = ws.buffer("scratch", theta.shape, theta.dtype), self._filter(objective, "update")
-        np.maximum(fluid.smooth(diagonal, grid, spare[:1]), 0, out=diagonal)  # not every filter keeps the sign
+        np.maximum(fluid.smooth(diagonal, grid, spare[:images]), 0, out=diagonal)  # not every filter keeps the sign
         longest = m["length"] * grid.resolution
         smooth, update = fluid.smooth(force, grid, spare), force  # smoothed, the force may be written over
-        ws.run(dense.newton, force.shape[1], smooth, diagonal[0], m["damping"], longest, update)
+        for f, h, w in zip(*(a.reshape(images, -1, *grid.shape3) for a in (smooth, diagonal, update))):
+            ws.run(dense.newton, f.shape[1], f, h[0], m["damping"], longest, w)
         field = self._filter(objective, objective.transform.acts_on)
         value = state.best_value
         for _ in range(10):  # a barrier refuses what would fold

@@ -45,7 +45,7 @@ class LBFGS:
     def step(self, objective, theta: np.ndarray, state: State) -> np.ndarray:
         """One accepted step; `done` where none decreases the value."""
         g, pairs = state.memory["gradient"], state.memory["pairs"]
-        unit = objective.fixed.grid.resolution
+        unit = objective.grid.resolution
         direction = self._direction(g, pairs)
         slope = dot(direction, g)
         if not slope < 0:

@@ -59,7 +59,7 @@ class NewtonCG:
 
     def step(self, objective, theta: np.ndarray, state: State) -> np.ndarray:
         """One accepted step; `done` where none decreases the value."""
-        m, unit = state.memory, objective.fixed.grid.resolution
+        m, unit = state.memory, objective.grid.resolution
         if not m["first"] > 0:
             state.done = "the gradient is zero"
             return theta

@@ -21,7 +21,11 @@
 
 from .bspline import BSpline
 from .dense import Dense
+from .halves import Halves, LinearHalves
 from .linear import Linear
 from .velocity import Velocity
 
 TRANSFORMS = {"linear": Linear, "bspline": BSpline, "dense": Dense, "velocity": Velocity}
+
+#: of two images that both move to a template: `forward` gives two mappings, from the template to either
+PAIRED = {"halves": Halves, "linear_halves": LinearHalves}

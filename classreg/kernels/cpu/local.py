@@ -33,15 +33,18 @@ def differences(rows, W, rx, step):
 
 
 @kernel
-def correlation(z0, z1, slab, fixed, warped, weight, rz, ry, rx, eps, first, second, third, sums):
+def correlation(z0, z1, slab, fixed, warped, weight, rz, ry, rx, eps, first, second, third, other, sums):
     """Local squared correlation and the three arrays whose box sums make its gradient.
 
     With window sums c, A = cov(F, M) + eps, B = var(F) + eps, C = var(M) + eps (times c), and q = A^2 / (B C):
     first = 2 w A / (B C), second = -w q / C, third = first * mean F + 2 second * mean M.
     sums[slab] += (sum of w (1 - q), sum of w var(F) / B): the misfit, and how much of the fixed image has structure.
-    Along a row the running sums come first, then the arithmetic, which so fills vector registers.
+    `other` takes what the same needs with the roles exchanged, (2, D, H, W): second and third of the fixed image; or it
+    is empty, (2, 0, 0, 0). Along a row the running sums come first, then the arithmetic, which so fills vector
+    registers.
     """
     D, H, W = fixed.shape
+    both = other.shape[1] > 0
     T = fixed.dtype.type
     S = np.zeros((6, H, W), fixed.dtype)
     rows = np.zeros((6, W + 2 * rx + 1), fixed.dtype)
@@ -105,6 +108,11 @@ def correlation(z0, z1, slab, fixed, warped, weight, rz, ry, rx, eps, first, sec
                 third[o, y, x] = a * muf + 2 * b * mum
                 box[0, x] = w * (T(1) - A * A * r)
                 box[1, x] = w * (T(1) - eps * c / B)
+                b = -w * A * A * r / B
+                box[2, x], box[3, x] = b, a * mum + 2 * b * muf
+            if both:
+                for x in range(W):
+                    other[0, o, y, x], other[1, o, y, x] = box[2, x], box[3, x]
             # a loop that also stores is compiled twice, and which version adds up depends on where the arrays lie
             for x in range(W):
                 total += box[0, x]

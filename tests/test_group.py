@@ -1,0 +1,326 @@
+"""Groups of images that all move, the pair among them: exact gradients, the gauge, and neither image preferred."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import classreg
+from classreg import api, check
+from classreg.backend import Workspace
+from classreg.datasets import head_phantom
+from classreg.engine import Control, run_group
+from classreg.errors import InputError, OptionError
+from classreg.grid import Grid
+from classreg.image import Image
+from classreg.mapping import Mapping
+from classreg.metrics import METRICS, NCC, SSD
+from classreg.metrics.base import Metric
+from classreg.metrics.group import AllPairs
+from classreg.objective import GroupObjective
+from classreg.optimisers import LBFGS, Adam, Greedy
+from classreg.regularisers import Bending, Gaussian
+from classreg.sampling import sample
+from classreg.schedule import Level
+from classreg.stencil import smooth
+from classreg.transforms import PAIRED, BSpline, Dense, Halves, Linear, LinearHalves, Velocity
+from classreg.transforms.halves import half, template
+from classreg.transforms.linear import KINDS
+from classreg.transforms.stack import Stack
+
+DIMENSIONS = pytest.mark.parametrize("ndim", [2, 3])
+SYMMETRIC = [name for name in METRICS if METRICS[name].symmetric]
+EVERY = pytest.mark.parametrize("name", SYMMETRIC)
+
+
+def matrix_about(grid, seed=0, size=0.05):
+    """A small turn, stretch and shift about the centre of a grid."""
+    d, out = grid.ndim, np.eye(grid.ndim + 1)
+    rng = np.random.default_rng(seed)
+    out[:d, :d] += size * rng.standard_normal((d, d))
+    out[:d, d] = grid.centre - out[:d, :d] @ grid.centre + rng.standard_normal(d)
+    return out
+
+
+def stack_of(ndim, count=3, dtype=np.float64):
+    """Warped images of a scene, smoothed differently, and weights."""
+    fixed, moving = check.scene(ndim, 2, dtype)
+    warped = sample(moving, Mapping(np.eye(ndim + 1)), fixed.grid, 3)[0]
+    rng = np.random.default_rng(1)
+    noise = [smooth(rng.standard_normal(warped.shape), np.ones(3), np.empty_like(warped)) for _ in range(count)]
+    stack = np.stack([(fixed.data, warped)[k % 2] + 0.3 * n for k, n in enumerate(noise)])
+    weights = np.clip(rng.uniform(-0.3, 1.3, (count, *warped.shape[1:])), 0, 1)
+    return stack, weights, fixed.grid
+
+
+@EVERY
+@DIMENSIONS
+def test_all_pairs_are_the_mean_of_every_pair_with_exact_adjoints(name, ndim):
+    stack, weights, grid = stack_of(ndim)
+    metric = AllPairs(METRICS[name]())
+    metric.prepare(list(stack), grid)
+    value, adjoints = metric(stack, weights)
+    adjoints = np.stack([a.copy() for a in adjoints])
+    singles = []
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        pair = METRICS[name]()
+        pair.prepare(stack[i], stack[j], grid)
+        singles.append(pair.pair(stack[i], stack[j], weights[i], weights[j])[0])
+    assert value == pytest.approx(np.mean(singles), rel=1e-12)
+    direction = np.random.default_rng(2).standard_normal(stack.shape) * 0.3 + adjoints / adjoints.std()
+    slope = np.sum(adjoints * direction)
+    for h, tolerance in ((1e-5, 1e-5), (3e-3, 2e-2)):
+        measured = (metric(stack + h * direction, weights)[0] - metric(stack - h * direction, weights)[0]) / (2 * h)
+        assert measured == pytest.approx(slope, rel=tolerance)
+    if hasattr(metric, "curvature"):
+        metric(stack, weights)
+        for h in metric.curvature(stack, weights)[0]:
+            assert h.shape == stack[0].shape and h.min() >= 0
+            assert h.max() > 0 or (name, ndim) == ("mi", 2), "too few samples for its tables there"
+
+
+def test_a_metric_that_knows_a_fixed_image_has_no_pairs():
+    with pytest.raises(OptionError, match="where both images move"):
+        AllPairs(Metric())
+
+
+@DIMENSIONS
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradient_of_a_linear_model_between_a_pair(kind, ndim):
+    """Against central differences, in the parameters of the logarithm."""
+    fixed, moving = check.scene(ndim)
+    matrix = matrix_about(fixed.grid)
+    grid = template(fixed.grid, moving.grid, matrix)
+    model = LinearHalves(grid, kind)
+    theta = model.parameters(matrix)
+    objective = GroupObjective((fixed, moving), grid, model, AllPairs(NCC()), order=3)
+    start = objective.renew(objective(theta))
+    gradient = start.gradient.copy()
+    step = np.random.default_rng(1).standard_normal(len(theta)) + gradient / np.linalg.norm(gradient)
+    for h, tolerance in ((1e-5, 1e-5), (1e-2, 1e-2)):
+        values = [objective(model.retract(theta, s * h * step), hold=True).value for s in (1, -1)]
+        assert (values[0] - values[1]) / (2 * h) == pytest.approx(np.sum(gradient * step), rel=tolerance)
+
+
+@DIMENSIONS
+def test_linear_parameters_of_a_pair_round_trip(ndim):
+    grid = check.scene(ndim)[0].grid
+    for kind in KINDS:
+        one = Linear(grid, kind)
+        matrix = one.matrix(one.parameters(matrix_about(grid)))
+        model = LinearHalves(grid, kind)
+        theta = model.parameters(matrix)
+        assert model.matrix(theta) == pytest.approx(matrix, abs=1e-9)
+        assert model.matrix(-theta) == pytest.approx(np.linalg.inv(matrix), abs=1e-9)
+        to_fixed, to_moving = (phi.matrix for phi in model.forward(theta, grid)[0])
+        assert to_moving @ np.linalg.inv(to_fixed) == pytest.approx(matrix, abs=1e-9)
+        assert not np.any(model.identity())
+
+
+@DIMENSIONS
+def test_a_velocity_between_a_pair_has_the_force_at_both_ends(ndim):
+    """The gradient tends to the slope of the value, as of every compositive model; its halves make the whole."""
+    fixed, moving = check.scene(ndim)
+    matrix = matrix_about(fixed.grid)
+    grid = template(fixed.grid, moving.grid, matrix)
+    model = Halves(grid, matrix)
+    theta = model.refine(model.identity(), grid).astype(np.float64)
+    rng = np.random.default_rng(3)
+    theta += smooth(2 * rng.standard_normal(theta.shape), np.full(3, 2.0), np.empty_like(theta))
+    objective = GroupObjective((fixed, moving), grid, model, AllPairs(SSD()), order=3)
+    start = objective.renew(objective(theta))
+    gradient = start.gradient.copy()
+    force, typical = start.normal
+    assert np.array_equal(force[:-1], gradient) and force[-1].min() >= 0 and typical > 0
+    step = smooth(rng.standard_normal(theta.shape), np.full(3, 2.0), np.empty_like(theta))
+    step += 0.1 * gradient / np.abs(gradient).max()
+    h = 1e-2
+    values = [objective(model.retract(theta, s * h * step), hold=True).value for s in (1, -1)]
+    assert (values[0] - values[1]) / (2 * h) == pytest.approx(np.sum(gradient * step), rel=0.1)
+    whole, v = model.whole(theta, fixed.grid)
+    middle = grid.points().reshape(-1, ndim)
+    ends = [phi.apply(middle) for phi in model.forward(theta, grid)[0]]
+    phi = Mapping(whole.matrix, whole.flow(v, fixed.grid), fixed.grid)
+    assert np.abs(phi.apply(ends[0]) - ends[1]).mean() < 0.05 * grid.resolution
+
+
+@EVERY
+@DIMENSIONS
+def test_exchanging_the_images_turns_the_objective_round(name, ndim):
+    """The same value, the opposite gradient, the same diagonal: of the formulas, with no order chosen beforehand."""
+    fixed, moving = check.scene(ndim)
+    matrix = matrix_about(fixed.grid)
+    found = []
+    for pair, a, sign in (((fixed, moving), matrix, 1), ((moving, fixed), np.linalg.inv(matrix), -1)):
+        grid = template(fixed.grid, moving.grid, matrix)
+        model = Halves(grid, a)
+        theta = model.refine(model.identity(), grid).astype(np.float64)
+        theta += sign * smooth(np.random.default_rng(3).standard_normal(theta.shape), np.full(3, 2.0),
+                               np.empty_like(theta))
+        e = GroupObjective(pair, grid, model, AllPairs(METRICS[name]()))(theta)
+        force, typical = e.normal
+        found.append((e.value, sign * force[:-1].copy(), force[-1].copy(), typical))
+    for one, other in zip(*found):
+        assert one == pytest.approx(other, rel=1e-6, abs=1e-9 * np.abs(one).max())
+
+
+@DIMENSIONS
+def test_the_template_lies_halfway_and_prefers_neither(ndim):
+    fixed, moving = (image.grid for image in check.scene(ndim))
+    for matrix in (np.eye(ndim + 1), matrix_about(fixed)):
+        one, other = template(fixed, moving, matrix), template(moving, fixed, np.linalg.inv(matrix))
+        assert one.size == other.size and one.voxel_volume == pytest.approx(other.voxel_volume)
+        assert one.centre == pytest.approx(other.centre, abs=1e-9)
+        assert one.voxel_volume == pytest.approx(np.sqrt(fixed.voxel_volume * moving.voxel_volume), rel=1e-2)
+    assert template(fixed, fixed, np.eye(ndim + 1)).same_as(fixed, 1e-6)
+    upright = Grid.from_spacing((40, 50, 60)[:ndim])
+    shift = np.eye(ndim + 1)
+    shift[0, ndim] = 4.0
+    middle = template(upright, upright, shift)
+    assert middle.shape == (*upright.shape[:-1], upright.shape[-1] - 4), "what both cover once each went half"
+    assert middle.centre == pytest.approx(upright.centre)
+    flipped = Grid(fixed.shape, fixed.affine @ np.diag([-1.0] + [1.0] * ndim))
+    assert template(fixed, flipped, np.eye(ndim + 1)).ndim == ndim
+    far = np.eye(ndim + 1)
+    far[0, ndim] = 1e4
+    assert min(template(fixed, fixed, far).shape) >= min(fixed.shape) // 2
+
+
+def test_there_is_no_halfway_along_a_mirror_or_half_a_turn():
+    assert half(np.diag([4.0, 9.0, 1.0])) == pytest.approx(np.diag([2.0, 3.0, 1.0]))
+    with pytest.raises(InputError, match="cannot meet halfway"):
+        half(np.diag([-1.0, 1.0, 1.0, 1.0]))
+
+
+# -- the model -----------------------------------------------------------------------------------------------
+
+def mean_and_most(vectors):
+    size = np.sqrt((vectors**2).sum(-1))
+    return size.mean(), size.max()
+
+
+@pytest.mark.parametrize("equal", [True, False])
+@DIMENSIONS
+def test_exchanging_the_images_gives_the_inverse(ndim, equal):
+    """Up to the integration of the paths: less than a hundredth of a voxel on average, a tenth at most."""
+    pair = head_phantom({2: 3.0, 3: 6.0}[ndim], ndim=ndim)
+    fixed, moving = pair.fixed, pair.moving
+    if equal:
+        moving = classreg.apply(np.eye(ndim + 1), moving, fixed)
+    there = classreg.register(fixed, moving, model="symmetric").transform
+    back = classreg.register(moving, fixed, model="symmetric").transform
+    assert api.exchanged(fixed, moving) != api.exchanged(moving, fixed)
+    points = fixed.grid.points().reshape(-1, ndim)
+    mapped = there.map_points(points)
+    assert np.abs(mapped - points).max() > 5
+    mean, most = mean_and_most(back.map_points(mapped) - points)
+    assert mean < 5e-3 * fixed.grid.resolution and most < 0.1 * fixed.grid.resolution
+    assert there.matrix @ back.matrix == pytest.approx(np.eye(ndim + 1), abs=1e-9)
+    assert classreg.plan(fixed, moving, model="symmetric") == classreg.plan(moving, fixed, model="symmetric")
+    assert (there.frm, there.to, back.frm) == ("fixed", "moving", "fixed")
+    assert there.grid is fixed.grid and back.grid.same_as(moving.grid)
+
+
+@DIMENSIONS
+def test_without_the_order_of_content_both_directions_still_agree(ndim, monkeypatch):
+    """The method is symmetric by itself: rounding grows over iterations to less than a twentieth of a voxel."""
+    monkeypatch.setattr(api, "exchanged", lambda fixed, moving: False)
+    pair = head_phantom({2: 3.0, 3: 6.0}[ndim], ndim=ndim)
+    matrix = pair.matrix
+    more = dict(model="symmetric", metric="ncc")
+    there = classreg.register(pair.fixed, pair.moving, init=matrix, **more).transform
+    back = classreg.register(pair.moving, pair.fixed, init=np.linalg.inv(matrix), **more).transform
+    points = pair.fixed.grid.points().reshape(-1, ndim)
+    mean, most = mean_and_most(back.map_points(there.map_points(points)) - points)
+    assert mean < 5e-3 * pair.fixed.grid.resolution and most < 0.05 * pair.fixed.grid.resolution
+
+
+def test_the_same_bits_for_any_number_of_threads():
+    pair = head_phantom(5.0)
+    found = {classreg.register(pair.fixed, pair.moving, model="symmetric", threads=n).transform.displacement().tobytes()
+             for n in (1, 2, 3)}
+    assert len(found) == 1
+
+
+def test_it_begins_from_any_transform():
+    """From a matrix, from a field and from a velocity that leave little to do."""
+    pair = head_phantom(3.0, ndim=2)
+    first = classreg.register(pair.fixed, pair.moving, model="symmetric")
+    value = first.history[-1].value
+    for model in ("svf", "greedy"):
+        begin = classreg.register(pair.fixed, pair.moving, model=model)
+        again = classreg.register(pair.fixed, pair.moving, model="symmetric", init=begin, levels=[1])
+        assert again.history[0].value < 1.3 * value
+    again = classreg.register(pair.fixed, pair.moving, model="symmetric", init=first.transform.matrix)
+    assert [r.stage for r in again.history][0] == "symmetric"
+
+
+def test_plan_and_refusals():
+    pair = head_phantom(8.0, ndim=2)
+    plan = classreg.plan(pair.fixed, pair.moving, model="symmetric")
+    assert [s.transform["name"] for s in plan.stages] == ["linear_halves", "linear_halves", "halves"]
+    assert {s.transform["name"] for s in plan.stages} == set(PAIRED) and "halves()" in str(plan)
+    assert classreg.register(pair.fixed, pair.moving, plan=plan).transform.model == "symmetric"
+
+
+# -- more than two -------------------------------------------------------------------------------------------
+
+def group_of(ndim, count=4, dtype=np.float32):
+    """One smooth scene, moved differently for each image; the moves sum to zero."""
+    fixed, moving = check.scene(ndim, dtype=np.float64)
+    moves = 2 * np.random.default_rng(0).standard_normal((count, ndim))
+    moves -= moves.mean(0)
+    images = []
+    for move in moves:
+        shift = np.eye(ndim + 1)
+        shift[:ndim, ndim] = check.SHIFT[:ndim] - move
+        warped, _, _ = sample(moving, Mapping(shift), fixed.grid, 3, name=f"one {len(images)}")
+        images.append(Image(warped.reshape(fixed.grid.shape).astype(dtype), fixed.grid))
+    return images, moves, fixed.grid
+
+
+@DIMENSIONS
+@pytest.mark.parametrize("make", [
+    lambda g: (LinearHalves(g, "translation"), None), lambda g: (BSpline(g, 6.0, np.eye(g.ndim + 1)), None),
+    lambda g: (Dense(g, np.eye(g.ndim + 1)), None)], ids=["translation", "bspline", "dense"])
+def test_gradient_of_a_stack_in_its_gauge(ndim, make):
+    """Exact along every direction that keeps the gauge; none along the one that all images share."""
+    images, _, grid = group_of(ndim, dtype=np.float64)
+    kind = type(make(grid)[0])
+    models = [Linear(grid, "translation") if kind is LinearHalves else make(grid)[0] for _ in images]
+    stack = Stack(models)
+    theta = stack.refine(stack.identity(), grid).astype(np.float64)
+    rng = np.random.default_rng(1)
+    theta = stack.retract(theta, rng.standard_normal(theta.shape))
+    assert np.abs(stack.parts(theta).mean(0)).max() < 1e-12
+    objective = GroupObjective(images, grid, stack, AllPairs(SSD()), order=3)
+    gradient = objective.renew(objective(theta)).gradient.copy()
+    assert np.abs(stack.parts(gradient).mean(0)).max() < 1e-12 * max(1, np.abs(gradient).max())
+    step = rng.standard_normal(theta.shape) + gradient / gradient.std()
+    h = 1e-5
+    values = [objective(stack.retract(theta, s * h * step), hold=True).value for s in (1, -1)]
+    assert (values[0] - values[1]) / (2 * h) == pytest.approx(np.sum(gradient * step), rel=1e-4)
+
+
+@DIMENSIONS
+@pytest.mark.parametrize("what", ["translation lbfgs", "bspline lbfgs", "dense adam", "velocity greedy"])
+def test_the_engine_aligns_a_group(ndim, what):
+    """Every optimiser serves N images: the stack agrees, and the space between them stays where it was."""
+    images, moves, grid = group_of(ndim)
+    eye, kind = np.eye(ndim + 1), what.split()[0]
+    make = {"translation": lambda: Linear(grid, "translation"), "bspline": lambda: BSpline(grid, 8.0, eye),
+            "dense": lambda: Dense(grid, eye), "velocity": lambda: Velocity(grid, eye)}[kind]
+    optimiser, regularisers = {"lbfgs": (LBFGS(), []), "adam": (Adam(), []), "greedy": (
+        Greedy(), [Gaussian(1.5, "update"), Gaussian(0.5, "velocity")])}[what.split()[1]]
+    if kind == "bspline":
+        regularisers = [Bending(0.1)]
+    stack, control = Stack([make() for _ in images]), Control()
+    with Workspace(1):
+        theta, _ = run_group("group", images, grid, stack, AllPairs(SSD()), regularisers, optimiser,
+                             (Level(2, 40), Level(1, 40)), stack.identity(), control)
+    last = [r for r in control.history if r.level == 2]
+    first = [r for r in control.history if r.level == 1][0]
+    assert last[-1].terms["metric"] < 0.15 * first.terms["metric"]
+    assert np.abs(stack.parts(theta).mean(0)).max() < 1e-4
+    if kind == "translation":
+        assert np.abs(stack.parts(theta) - moves).max() < 0.15
