@@ -115,6 +115,9 @@ def cases(shape):
     index = np.eye(4)[:3]
     yield flow.flow, "two voxels a step", z, 16, (field, index, push, none, push, 0.5, outs)
     yield dense.compose, "", z, 16, (field, np.roll(field, 1, axis=2), push, outs)
+    planes = np.stack([np.arange(z) - 1, np.arange(z) + 2], -1)
+    yield dense.reach, "", z, 16, (field, push, planes)
+    yield dense.square_back, "", z, 16, (field, push, planes, np.roll(field, 1, axis=2), outs)
     yield labels.vote, "uint8", z, 16, ((image > 0).astype(np.uint8), turn, push, field, np.uint8(0),
                                         np.empty(shape, np.uint8))
     three = [gaussian_taps(1.7) for _ in shape]

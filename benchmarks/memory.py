@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from kernels import machine
 from measuring import cube, high_water, report_of, reset_high_water, warm_kernels
 
-MODELS = ("translation", "rigid", "similarity", "affine", "bspline", "dense", "svf", "greedy")
+MODELS = ("translation", "rigid", "similarity", "affine", "polyaffine", "bspline", "dense", "svf", "greedy")
 METRICS = ("ssd", "ncc", "lncc", "mi")
 
 

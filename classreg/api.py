@@ -54,8 +54,8 @@ def register(fixed, moving, *, model: str = "bspline", metric: str | dict = "aut
     fixed, moving : path, Image, SimpleITK image, nibabel image or array
         2-D or 3-D, on any grids. Arrays are (z, y, x) with `spacing`.
     model : str
-        translation, rigid, similarity, affine, bspline, dense, svf, symmetric or greedy. Deformable models run rigid
-        and affine stages first, unless `init` is a transform.
+        translation, rigid, similarity, affine, polyaffine, bspline, dense, svf, symmetric or greedy. Deformable models
+        run rigid and affine stages first, unless `init` is a transform.
     metric : str or dict
         A name in `classreg.metrics.METRICS` (ssd, sad, ncc, lncc, mi, nmi, cr, ngf, mind, composite, or your own once
         it is there: `METRICS["mine"] = Mine`), or auto: chosen from the images (see `result.plan.notes`). A dictionary

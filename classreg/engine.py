@@ -178,6 +178,7 @@ def mended(theta: np.ndarray, transform, regularisers, everywhere: bool = False)
 def check_needs(optimiser, transform, metric, regularisers, priors=(), sampling=None) -> None:
     """Raise OptionError if an optimiser is paired with parts that cannot serve it, or with samples that cannot."""
     kind, model, carried = type(optimiser).__name__, type(transform).__name__, getattr(transform, "acts_on", None)
+    follows = carried == "velocity" and not getattr(transform, "compositive", False)
     if sampling is not None:
         drawn = type(sampling).__name__
         if getattr(metric, "dense", False) or not hasattr(metric, "take"):
@@ -195,6 +196,9 @@ def check_needs(optimiser, transform, metric, regularisers, priors=(), sampling=
                 raise OptionError(f"{what} is an energy of a deformation; {model} has none: leave the regulariser out")
             if any(not hasattr(transform, name) for name in getattr(r, "needs", ())):
                 raise OptionError(f"{what} keeps splines from folding; {model} is none: use jacobian")
+            if r.acts_on == "displacement" and follows:
+                raise OptionError(f"{what} is an energy of the displacement, and {model} follows the exact gradient of "
+                                  "a velocity: give acts_on='velocity', or gradient='approximate'")
             if r.acts_on not in ("displacement", carried):
                 raise OptionError(f"{what} is an energy of the {r.acts_on}, which {model} has not: "
                                   "give acts_on='displacement'")
@@ -202,6 +206,9 @@ def check_needs(optimiser, transform, metric, regularisers, priors=(), sampling=
             raise OptionError(f"{what} only smooths, which {kind} never does: use diffusion or bending, or the greedy "
                               "optimiser")
     for p in priors:
+        if getattr(p, "acts_on", None) == "displacement" and follows:
+            raise OptionError(f"{type(p).__name__} is about the displacement, and {model} follows the exact gradient "
+                              "of a velocity: leave the prior out, or use a model with gradient='approximate'")
         for what in getattr(p, "needs", ()):
             if not hasattr(transform, what):
                 raise OptionError(f"{type(p).__name__} needs a transform with {what!r}, which {model} has not: leave "
@@ -219,7 +226,7 @@ def check_needs(optimiser, transform, metric, regularisers, priors=(), sampling=
         if sampling is not None:
             raise OptionError(f"{kind} takes the curvature at every voxel: leave sampling out, or use lbfgs or asgd")
     if "smooth" in optimiser.needs:
-        if not hasattr(transform, "acts_on"):
+        if not hasattr(transform, "compositive"):
             raise OptionError(f"{kind} moves dense fields; {type(transform).__name__} is none: use lbfgs")
         for what in ("update", transform.acts_on):
             if not any(smooths(r) and r.acts_on == what for r in regularisers):

@@ -19,7 +19,7 @@ from .image import real_numbers
 from .jacobian import jacobian_determinant
 from .mapping import Mapping, invert_points
 from .sampling import Points
-from .transforms import BSpline, Dense, Linear, Velocity
+from .transforms import BSpline, Dense, Linear, Polyaffine
 from .transforms.linear import as_linear
 
 SPACES = ("world", "index", "pixel")
@@ -45,7 +45,7 @@ class FittedTransform:
     """
 
     model: str
-    transform: Linear | BSpline | Dense
+    transform: Linear | Polyaffine | BSpline | Dense
     theta: np.ndarray
     grid: Grid
     to_grid: Grid | None = None
@@ -87,7 +87,7 @@ class FittedTransform:
     @property
     def _flows(self) -> bool:
         """Whether points follow a velocity, and so find their way back."""
-        return isinstance(self.transform, Velocity)
+        return hasattr(self.transform, "flow")
 
     @cached_property
     def _mapping(self) -> Mapping:

@@ -32,7 +32,7 @@ from .planning import Plan, Stage
 from .pyramid import factors
 from .schedule import Level
 from .spline import points_of
-from .transforms import PAIRED
+from .transforms import PAIRED, Polyaffine
 
 #: bytes of a value in images, fields and parameters
 VALUE = 4
@@ -66,10 +66,13 @@ HELD = {"gauss_newton": 1, "newton_cg": 1, "lbfgs": 1, "descent": 1}
 DEFLATED = {"ncc": 2, "cr": 2}
 
 #: displacement fields on a level's grid: the force, and what evaluates the transform (see `_passes` for splines)
-FIELDS = {"linear": 0, "bspline": 1, "dense": 1, "velocity": 3, "linear_halves": 0, "halves": 4.3}
+FIELDS = {"linear": 0, "polyaffine": 5, "bspline": 1, "dense": 1, "velocity": 3, "linear_halves": 0, "halves": 4.3}
+
+#: fields more for an exact gradient of a velocity: one per squaring, for motions of eight samples, and the way back
+SQUARINGS = 6
 
 #: displacement fields on the fixed grid that the mapping of the result takes, where it is not the parameters themselves
-RESULT = {"bspline": 2.4, "dense": 2.5, "velocity": 1.0, "halves": 1.0}
+RESULT = {"polyaffine": 1.0, "bspline": 2.4, "dense": 2.5, "velocity": 1.0, "halves": 1.0}
 
 #: sets of parameters alive at once: current, trial and best ones, gradients, steps, moments
 PARAMETERS = {"gauss_newton": 0, "newton_cg": 10, "lbfgs": 7, "descent": 5, "adam": 6, "asgd": 7, "greedy": 3}
@@ -310,12 +313,17 @@ def _level(stage: Stage, level: Level, fixed: Image, moving: Image) -> float:
     maps += used + kept
     if optimiser == "gauss_newton":
         maps += curvature
-    fields, theta = FIELDS.get(transform, max(FIELDS.values())) * grid.ndim * size, 0.0
+    exact = transform == "polyaffine" or stage.transform.get("gradient") == "exact"
+    fields, theta = FIELDS.get(transform, max(FIELDS.values())) + SQUARINGS * exact, 0.0
+    fields *= grid.ndim * size
     if transform == "bspline":
         passes, theta = _passes(stage, grid, resolution)
         fields += passes if stage.sampling is None else theta
         if any(r["name"] == "volume" for r in stage.regularisers):
             fields += BARRIER * 8 * theta / grid.ndim
+    elif transform == "polyaffine":
+        cells = Polyaffine(fixed.grid, np.eye(grid.ndim + 1), stage.transform.get("cells", 16)).wanted(grid)
+        theta = grid.ndim * (grid.ndim + 1) * float(np.prod(np.add(cells, 2)))
     elif not models.linear(stage):
         theta = grid.ndim * grid.size
     energies = [r for r in stage.regularisers if r["name"] not in ("gaussian", "volume") and r.get("sigma") is None]

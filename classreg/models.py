@@ -28,9 +28,17 @@ from .transforms import PAIRED, TRANSFORMS
 
 LINEAR = ("translation", "rigid", "similarity", "affine")
 
-#: transform, optimiser, regularisers, options of metrics, iterations per level (the last belong to the finest levels).
+#: transform, optimiser, regularisers, options of metrics, iterations per level (the last belong to the finest levels),
+#: and the factor of the finest level where that is not 1.
 #: `spacing` and `weight` are in units of the fixed image's finest spacing (and its square); a plan holds them in mm.
 DEFORMABLE = {
+    "polyaffine": dict(
+        transform={"name": "polyaffine"},
+        optimiser={"name": "lbfgs"},
+        regularisers=({"name": "neighbours", "weight": 1.0},),
+        metrics={"lncc": {"radius": 2.0}},
+        iterations=(30, 30, 30, 30),
+        finest=2.0),
     "bspline": dict(
         transform={"name": "bspline", "spacing": 4.0},
         optimiser={"name": "lbfgs"},
@@ -113,7 +121,8 @@ def deformable_stage(model: str, grid: Grid, metric: dict, factors: Sequence[flo
                      optimiser: dict | None = None, sampling: dict | None = None) -> Stage:
     """The stage of a deformable model."""
     d = DEFORMABLE[model]
-    factors, optimiser = factors or default_factors(grid, most=4), dict(optimiser or d["optimiser"])
+    factors = factors or _coarse(default_factors(grid, most=4), d.get("finest", 1.0))
+    optimiser = dict(optimiser or d["optimiser"])
     default = ITERATIONS.get(optimiser["name"], d["iterations"])
     levels = tuple(Level(f, n) for f, n in zip(factors, _iterations(default, len(factors), iterations)))
     h = grid.resolution
@@ -187,6 +196,11 @@ def with_priors(stages: Sequence[Stage], priors: Sequence[dict]) -> list[Stage]:
 
 def _of_linear(prior: dict) -> bool:
     return "tangent" in getattr(PRIORS[prior["name"]], "needs", ())
+
+
+def _coarse(factors, finest):
+    """The factors of at least `finest`; where there is none, the coarsest."""
+    return [f for f in factors if f >= finest] or factors[:1]
 
 
 def _iterations(default, count, given):

@@ -20,9 +20,9 @@ from classreg.mapping import Mapping
 from classreg.metrics import LNCC
 from classreg.pyramid import normalised
 from classreg.sampling import sample
-from classreg.transforms import BSpline, Dense, Velocity
+from classreg.transforms import BSpline, Dense, Polyaffine, Velocity
 
-DEFORMABLE = ("bspline", "dense", "svf", "symmetric", "greedy")
+DEFORMABLE = ("polyaffine", "bspline", "dense", "svf", "symmetric", "greedy")
 
 
 def rng():
@@ -168,7 +168,7 @@ def test_every_number_of_threads_gives_the_same_bits():
 
 
 @pytest.mark.parametrize("ndim", [2, 3])
-@pytest.mark.parametrize("kind", [BSpline, Dense, Velocity])
+@pytest.mark.parametrize("kind", [BSpline, Dense, Polyaffine, Velocity])
 def test_a_transform_takes_a_smooth_field(kind, ndim):
     full = oblique((48, 40, 44)[:ndim], (3.0, 2.0, 2.0)[:ndim])
     grid = full.coarsen(2)

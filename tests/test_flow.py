@@ -143,7 +143,7 @@ def test_the_same_bits_for_any_number_of_threads():
     assert len(found) == 1
 
 
-@pytest.mark.parametrize("model", ["svf", "symmetric"])
+@pytest.mark.parametrize("model", ["svf", "symmetric", "polyaffine"])
 @DIMENSIONS
 def test_every_output_of_a_registration_is_the_same_flow(tmp_path, model, ndim):
     """Warped image, field, Jacobian, saved and read back; the inverse at landmarks."""

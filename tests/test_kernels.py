@@ -1,4 +1,4 @@
-"""Every kernel against its definition in `kernels/reference.py`, and the same bits for any number of threads.
+"""Every kernel against its definition in `kernels/reference`, and the same bits for any number of threads.
 
 Positions are dyadic fractions, exact in float32: both sides agree on the cell even where it begins.
 """
@@ -245,6 +245,33 @@ def test_compose(ndim, dtype):
     field = s.field[..., ::-1].copy()
     found, = run(dense.compose, s.shape[0], field, s.field, s.push, outs=(np.empty_like(field),))
     close(found, reference.compose(field, s.field, s.push), tolerance(dtype))
+
+
+@DTYPES
+@DIMENSIONS
+@pytest.mark.parametrize("scale", [1.0, 8.0])
+def test_square_back(ndim, dtype, scale):
+    """Also where motions reach over many slabs and out of the image."""
+    s = Scene(ndim, dtype)
+    adjoint = np.random.default_rng(1).standard_normal(s.field.shape).astype(dtype)
+    push, expected = scale * s.push, reference.reach(s.field, scale * s.push)
+    planes, = run(dense.reach, s.shape[0], s.field, push, outs=(np.empty((s.shape[0], 2), np.int64),))
+    assert np.array_equal(planes, expected + [-1, 1]) or s.shape[0] == 1
+    args = (s.field, push, planes, adjoint)
+    found, = run(dense.square_back, s.shape[0], *args, outs=(np.full_like(s.field, np.nan),))
+    close(found, reference.square_back(s.field, push, adjoint), tolerance(dtype, scale))
+
+
+@DIMENSIONS
+def test_square_back_is_the_transposed_derivative_of_squaring(ndim):
+    s = Scene(ndim, np.float64)
+    rng = np.random.default_rng(2)
+    field = s.field + rng.uniform(0.1, 0.9, s.field.shape) / 16  # off the lattice, where the derivative jumps
+    step, adjoint = rng.standard_normal((2, *field.shape))
+    h = 1e-6
+    there, here = (reference.compose(field + k * h * step, field + k * h * step, s.push) for k in (1, -1))
+    slope = np.sum((there - here) / (2 * h) * adjoint)
+    assert np.sum(reference.square_back(field, s.push, adjoint) * step) == pytest.approx(slope, rel=1e-5)
 
 
 @DTYPES

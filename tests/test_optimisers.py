@@ -23,10 +23,10 @@ from classreg.metrics import LNCC, METRICS, NCC, SSD, MutualInformation
 from classreg.models import MODELS
 from classreg.objective import Objective
 from classreg.optimisers import ASGD, LBFGS, OPTIMISERS, Adam, Descent, GaussNewton, Greedy, NewtonCG
-from classreg.regularisers import Bending, Diffusion, Gaussian
+from classreg.regularisers import Bending, Diffusion, Gaussian, Neighbours
 from classreg.sampling import sample
 from classreg.schedule import Level
-from classreg.transforms import BSpline, Dense, Linear, Velocity
+from classreg.transforms import BSpline, Dense, Linear, Polyaffine, Velocity
 
 DIMENSIONS = pytest.mark.parametrize("ndim", [2, 3])
 
@@ -155,6 +155,9 @@ DEFORMABLE = {
     "dense-greedy": lambda g: (Dense(g, np.eye(g.ndim + 1)), Greedy(), smoothers("displacement")),
     "greedy": lambda g: (Dense(g, np.eye(g.ndim + 1), compositive=True), Greedy(), smoothers("displacement")),
     "velocity": lambda g: (Velocity(g, np.eye(g.ndim + 1)), Greedy(), smoothers("velocity")),
+    "exact-greedy": lambda g: (Velocity(g, np.eye(g.ndim + 1), gradient="exact"), Greedy(), smoothers("velocity")),
+    "exact-lbfgs": lambda g: (Velocity(g, np.eye(g.ndim + 1), gradient="exact"), LBFGS(), [Diffusion(0.02)]),
+    "polyaffine": lambda g: (Polyaffine(g, np.eye(g.ndim + 1), cells=4), LBFGS(), [Neighbours(0.1)]),
 }
 
 

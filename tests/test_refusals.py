@@ -216,7 +216,7 @@ def test_a_linear_stage_cannot_follow_a_deformable_one():
 def test_default_plans_pass_on_thin_and_small_grids():
     for shape, spacing in (((5, 96, 96), 1.0), ((1, 80, 70), 1.0), ((4, 4), 2.0), ((9, 64, 64), (0.7, 2, 2))):
         image = Image(np.random.default_rng(0).random(shape), Grid.from_spacing(shape, spacing))
-        for model in ("rigid", "bspline", "dense", "svf", "greedy"):
+        for model in ("rigid", "polyaffine", "bspline", "dense", "svf", "greedy"):
             check_plan(classreg.plan(image, image, model=model, init="identity", metric="ncc"), image.grid)
 
 

@@ -25,7 +25,7 @@ from classreg.planning import Plan
 from classreg.result import Result
 
 NAMES = {"warped.nii.gz", "displacement.nii.gz", "result.json", "report.html"}
-RUNS = {"bspline": (6.0, 3), "greedy": (8.0, 2), "svf": (8.0, 2), "symmetric": (8.0, 2),
+RUNS = {"polyaffine": (6.0, 2), "bspline": (6.0, 3), "greedy": (8.0, 2), "svf": (8.0, 2), "symmetric": (8.0, 2),
         "similarity": (8.0, 3), "rigid": (8.0, 2)}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from scipy.linalg import expm
@@ -18,7 +20,7 @@ from classreg.objective import Objective
 from classreg.regularisers import Bending, Diffusion
 from classreg.sampling import Points, sample
 from classreg.stencil import smooth
-from classreg.transforms import TRANSFORMS, BSpline, Dense, Linear, Velocity
+from classreg.transforms import TRANSFORMS, BSpline, Dense, Linear, Polyaffine, Velocity
 from classreg.transforms.dense import compose
 from classreg.transforms.linear import (
     as_linear,
@@ -51,6 +53,8 @@ def world_matrix(grid, turn=0.06, stretch=1.03, shear=0.02):
 VARIANTS = {
     "linear": [lambda g, a, k=k, r=r: Linear(g, k, r) for k in KINDS for r in ROTATIONS],
     "bspline": [lambda g, a: BSpline(g, 4.0, a, doublings=1), lambda g, a: BSpline(g, 7.0, a, doublings=3)],
+    "polyaffine": [lambda g, a, n=n: Polyaffine(g, a, cells=n) for n in (1, 4)],
+    "velocity": [lambda g, a, k=k: Velocity(g, a, gradient=k) for k in ("approximate", "exact")],
     "dense": [lambda g, a: Dense(g, a), lambda g, a: Dense(g, a, compositive=True)],
 }
 MAKERS = [(name, k, make) for name in TRANSFORMS
@@ -184,7 +188,7 @@ def test_twelve_sums_equal_the_moments_of_the_force(kind, ndim):
         assert found[:ndim, 3] == pytest.approx(force.sum(1), rel=1e-9, abs=1e-9)
 
 
-@pytest.mark.parametrize("model", [Dense, Velocity])
+@pytest.mark.parametrize("model", [partial(Dense, compositive=True), Velocity], ids=["dense", "velocity"])
 @DIMENSIONS
 def test_compositive_gradient_tends_to_the_derivative_of_the_composition(model, ndim):
     """d E(phi o (id + eps w)) / d eps = <stencil gradient, w>: within 5 % here, and closer on a finer grid.
@@ -196,9 +200,9 @@ def test_compositive_gradient_tends_to_the_derivative_of_the_composition(model, 
     for fine in (1.0, 0.5):
         grid = fixed.grid.coarsen(fine)
         image = Image(sample(fixed, Mapping(np.eye(ndim + 1)), grid, 3)[0].reshape(grid.shape).copy(), grid)
-        transform = model(grid, world_matrix(grid), compositive=True)
+        transform = model(grid, world_matrix(grid))
         theta = transform.refine(transform.identity(), grid).astype(float)
-        theta += (0.8 if model is Dense else 0.2) * waves(grid, 6.0, 0.4)
+        theta += (0.2 if model is Velocity else 0.8) * waves(grid, 6.0, 0.4)
         objective = Objective(image, moving, transform, SSD(), order=3)
         step = objective(theta).gradient * window(grid)
         by_gradient, measured = slopes(objective, theta, step / np.abs(step).max(), 1e-3)

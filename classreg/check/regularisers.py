@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ..regularisers import is_energy
-from ..transforms import BSpline, Dense
+from ..transforms import BSpline, Dense, Polyaffine
 from .scenes import STEPS, check_slope, require, scene, small
 
 
@@ -38,7 +38,7 @@ def regulariser(make: Callable) -> None:
     for ndim in (2, 3):
         grid, matrix = scene(ndim)[0].grid, np.eye(ndim + 1)
         if is_energy(part):
-            for carrier in (BSpline(grid, 4.0, matrix), Dense(grid, matrix)):
+            for carrier in (BSpline(grid, 4.0, matrix), Dense(grid, matrix), Polyaffine(grid, matrix, cells=4)):
                 needs = (getattr(part, "reads", "grams"), *getattr(part, "needs", ()))
                 if all(hasattr(carrier, name) for name in needs):
                     _energy(part, carrier, grid)
@@ -68,7 +68,8 @@ def _energy(part, carrier, grid):
             f"{name}: the gradient must be {theta.shape}, got {gradient.shape}")
     check_slope(f"{name} on {type(carrier).__name__}, {grid.ndim}-D", lambda h: part(theta + h * step, grams)[0],
                 np.sum(gradient * step), STEPS)
-    constant = zero + rng.standard_normal((grid.ndim, 1, 1, 1))
+    constant = zero.copy()
+    constant[:grid.ndim] += rng.standard_normal((grid.ndim, 1, 1, 1))
     small(f"{name}: the energy of a constant over that of noise", part(constant, grams)[0] / energy, 1e-9)
 
 

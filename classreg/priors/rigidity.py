@@ -33,6 +33,8 @@ class Rigidity:
     weight : float
     """
 
+    acts_on = "displacement"
+
     def __init__(self, region: Image, weight: float = 1.0):
         checked("rigidity", weight=weight)
         self.region, self.weight = Where(region, "rigidity"), weight

@@ -6,7 +6,7 @@ A regulariser has any of three faculties, and says what it acts on:
     smooth(field, grid, out) -> out                 a filter of the update or of the whole field
     mend(theta, transform, everywhere) -> theta     the nearest coefficients that a barrier admits
     acts_on = "displacement" | "velocity" | "update"
-    reads = "grams" | "slopes"                      what the energy is given: a method of the transform
+    reads = "grams" | "slopes" | "patches"          what the energy is given: a method of the transform
     sigma                                           of those that do both: they smooth if it is a number, and are an
                                                     energy if it is None (see `base.is_energy`)
     quadratic = True                                of energies whose gradient at v is their Hessian times v
@@ -19,10 +19,11 @@ from .diffusion import Diffusion
 from .elastic import Elastic
 from .gaussian import Gaussian
 from .jacobian import Jacobian
+from .neighbours import Neighbours
 from .tv import TV
 from .volume import Volume
 
 REGULARISERS = {"diffusion": Diffusion, "bending": Bending, "curvature": Curvature, "elastic": Elastic,
-                "tv": TV, "jacobian": Jacobian, "volume": Volume, "gaussian": Gaussian}
+                "tv": TV, "jacobian": Jacobian, "volume": Volume, "gaussian": Gaussian, "neighbours": Neighbours}
 
 __all__ = ["REGULARISERS", "is_energy", "smooths", *(c.__name__ for c in REGULARISERS.values())]

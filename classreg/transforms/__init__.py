@@ -17,15 +17,17 @@
     slopes(c, at)                     their derivatives at points, and the way back, see `slopes.py`
     to_tangent(u, gradient, out)      of those that compose: a gradient in u, turned into the tangent
     folded(theta)                     splines: control points around folds
+    flow(theta, at), inverse(...)     velocities: what points do that follow them, and the transform back
 """
 
 from .bspline import BSpline
 from .dense import Dense
 from .halves import Halves, LinearHalves
 from .linear import Linear
+from .polyaffine import Polyaffine
 from .velocity import Velocity
 
-TRANSFORMS = {"linear": Linear, "bspline": BSpline, "dense": Dense, "velocity": Velocity}
+TRANSFORMS = {"linear": Linear, "polyaffine": Polyaffine, "bspline": BSpline, "dense": Dense, "velocity": Velocity}
 
 #: of two images that both move to a template: `forward` gives two mappings, from the template to either
 PAIRED = {"halves": Halves, "linear_halves": LinearHalves}

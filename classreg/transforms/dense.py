@@ -17,6 +17,7 @@ from ..backend import workspace
 from ..grid import Grid
 from ..kernels.cpu import dense as kernels
 from ..mapping import Mapping, push
+from ..sampling import Points
 from ..spline import difference_band, difference_gram, linear_band
 from ..stencil import peak
 from .grams import Grams, frame_of
@@ -63,9 +64,8 @@ class Dense:
         """The mapping, and its way back: `back(image_back, adjoint)` is the gradient, (d, z, y, x)."""
         if not isinstance(at, Grid):
             field = self.field_of(theta, self._level)
-            index, weights = linear_taps(self._level, at.world)
-            u = np.stack([(c.ravel()[index] * weights).sum(-1) for c in field]).astype(theta.dtype)
-            return Mapping(self.matrix, u), PointsBack(self, field, index, weights)
+            return at_points(self.matrix, field, self._level, at, lambda pulled: self.to_tangent(
+                field, pulled, workspace().buffer("points back", field.shape, field.dtype)))
         back = StencilBack() if self.compositive else ForceBack()
         return Mapping(self.matrix, self.field_of(theta, at).reshape((self.grid.ndim, *at.shape)), at), back
 
@@ -153,20 +153,27 @@ class StencilBack(ForceBack):
 
 
 class PointsBack:
-    """Forces at points to a step of the field that is interpolated there."""
+    """Forces at points to a force on the field that is interpolated there, and on from there."""
 
-    def __init__(self, transform: Dense, field, index, weights):
-        self.transform, self.field, self.index, self.weights = transform, field, index, weights
+    def __init__(self, field, index, weights, onward):
+        self.field, self.index, self.weights, self.onward = field, index, weights, onward
 
     def __call__(self, image_back, adjoint):
-        """d value / d w at w = 0, (d, z, y, x)."""
-        ws, field = workspace(), self.field
+        """The gradient in the tangent."""
+        field = self.field
         force = image_back.force(adjoint).reshape(len(field), -1)
-        pulled, out = (ws.buffer(f"points {k}", field.shape, field.dtype) for k in ("pulled", "back"))
+        pulled = workspace().buffer("points pulled", field.shape, field.dtype)
         pulled[...] = 0
         for component, f in zip(pulled, force):
             np.add.at(component.reshape(-1), self.index, (f[:, None] * self.weights).astype(field.dtype))
-        return self.transform.to_tangent(field, pulled, out)
+        return self.onward(pulled)
+
+
+def at_points(matrix: np.ndarray, field: np.ndarray, grid: Grid, points: Points, onward):
+    """A (x + u(x)) at points, u (d, z, y, x) interpolated; and the way back, by `onward(d value / d u)`."""
+    index, weights = linear_taps(grid, points.world)
+    u = np.stack([(c.ravel()[index] * weights).sum(-1) for c in field]).astype(field.dtype)
+    return Mapping(matrix, u), PointsBack(field, index, weights, onward)
 
 
 def linear_taps(grid: Grid, world: np.ndarray):

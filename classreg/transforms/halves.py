@@ -19,7 +19,7 @@ Must not import: metrics, optimisers, numba, cupy, file libraries.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.linalg import expm, expm_frechet, logm
@@ -35,6 +35,8 @@ from .velocity import Velocity, exponential, logarithm
 @dataclass(eq=False)
 class Halves(Velocity):
     """A stationary velocity in mm per unit time on the level's template grid; see `Velocity` for the parameters."""
+
+    gradient: str = field(default="approximate", init=False)
 
     def __post_init__(self):
         self.root = half(self.matrix)

@@ -5,8 +5,15 @@
 The midpoint in the first line makes the start exact to second order in w; u <- w alone would leave errors as
 large as those of many squarings fewer.
 
-A step w is taken in the log domain, v + w (first order of the Baker-Campbell-Hausdorff series), with the gradient of
-the composition phi o exp(w). Source: Vercauteren et al., MICCAI 2008, doi:10.1007/978-3-540-85988-8_90.
+A step w is taken in the log domain, v + w. `gradient` says what it follows:
+
+    "approximate"   the gradient of the composition phi o exp(w), the first order of the Baker-Campbell-Hausdorff
+                    series: the force where points end. Vercauteren et al., MICCAI 2008,
+                    doi:10.1007/978-3-540-85988-8_90.
+    "exact"         the derivative of the objective in v: the squarings backwards, each through its argument and
+                    through its values (whose adjoint adds to the samples around x + u(x)). As in automatic
+                    differentiation; for velocities that change in time, Beg et al., IJCV 2005,
+                    doi:10.1023/B:VISI.0000043755.93987.aa.
 
 Squarings interpolate a displacement between samples again and again, which is fast and good for steps. What a
 registration returns is evaluated by `flow` instead: each point follows the velocity by itself, so that exp(-v) undoes
@@ -17,17 +24,21 @@ Must not import: metrics, optimisers, numba, cupy, file libraries.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from ..backend import workspace
+from ..errors import unknown
 from ..grid import Grid, lift
+from ..kernels.cpu import dense
 from ..kernels.cpu import flow as kernels
 from ..mapping import Mapping, no_field, push
 from ..sampling import Points
 from ..stencil import peak, smooth
-from .dense import Dense, StencilBack, compose, resize
+from .dense import Dense, ForceBack, StencilBack, at_points, compose, resize
+
+GRADIENTS = ("approximate", "exact")
 
 #: steps along a path per sample that it crosses: on a grid, and at points, which are few
 PACE, POINTS_PACE = 0.5, 2.0
@@ -35,10 +46,24 @@ PACE, POINTS_PACE = 0.5, 2.0
 
 @dataclass(eq=False)
 class Velocity(Dense):
-    """A stationary velocity in mm per unit time on the level's grid; see `Dense` for the parameters."""
+    """A stationary velocity in mm per unit time on the level's grid.
 
-    compositive: bool = True
+    Parameters
+    ----------
+    grid, matrix
+        See `Dense`.
+    gradient : {"approximate", "exact"}
+        What steps follow; the exact one keeps the field of every squaring.
+    """
+
+    gradient: str = "approximate"
+    compositive: bool = field(default=True, init=False)
     acts_on = "velocity"
+
+    def __post_init__(self):
+        if self.gradient not in GRADIENTS:
+            raise unknown("gradient", self.gradient, GRADIENTS)
+        self.compositive = self.gradient == "approximate"
 
     def fit(self, field: np.ndarray, grid: Grid) -> np.ndarray:
         """A velocity whose exponential is a displacement (d, *grid.shape3) in mm; see `logarithm`."""
@@ -47,13 +72,19 @@ class Velocity(Dense):
     def forward(self, theta: np.ndarray, at):
         """The mapping on `at`, and its way back to a step of v."""
         if not isinstance(at, Grid):
-            return super().forward(theta, at)
-        return Mapping(self.matrix, self.field_of(theta, at).reshape((self.grid.ndim, *at.shape)), at), StencilBack()
+            if self.compositive:
+                return super().forward(theta, at)
+            path, level = [], self._level
+            field = self.field_of(theta, level, path)
+            return at_points(self.matrix, field, level, at, lambda pulled: exponential_back(path, level, pulled))
+        path = None if self.compositive else []
+        u = self.field_of(theta, at, path).reshape((self.grid.ndim, *at.shape))
+        return Mapping(self.matrix, u, at), StencilBack() if path is None else SquaringsBack(path, at)
 
-    def field_of(self, theta: np.ndarray, at: Grid) -> np.ndarray:
-        """exp(v) - id in mm, (d, z, y, x)."""
+    def field_of(self, theta: np.ndarray, at: Grid, path: list | None = None) -> np.ndarray:
+        """exp(v) - id in mm, (d, z, y, x); see `exponential` for `path`."""
         velocity = theta if at.shape == self._level.shape else resize(theta, self._level, at)
-        return exponential(velocity, at)
+        return exponential(velocity, at, path=path)
 
     def flow(self, theta: np.ndarray, at: Grid | Points, start: Mapping | None = None) -> np.ndarray:
         """exp(v) - id in mm at `at`, or at start(x) for the x of `at`, following v: (d, *at.shape), or (d, n).
@@ -77,6 +108,24 @@ class Velocity(Dense):
         return np.add(theta, step, out=np.empty_like(theta) if out is None else out)
 
 
+@dataclass(frozen=True, eq=False)
+class SquaringsBack(ForceBack):
+    """To a step w of exp(v + w), for v on the grid that exp(v) is sampled on; valid until the next exponential."""
+
+    path: list
+    grid: Grid
+
+    def __call__(self, image_back, adjoint):
+        """d value / d w at w = 0, (d, z, y, x)."""
+        return exponential_back(self.path, self.grid, image_back.force(adjoint))
+
+    def normal(self, image_back, adjoint, curvature, deflate):
+        """As in `ForceBack`; the diagonal is that of the force."""
+        out, (total, square) = image_back.stencil(adjoint, curvature)
+        out[:-1] = self(image_back, adjoint)
+        return out, square / max(total, 1e-30)
+
+
 def flow(velocity: np.ndarray, grid: Grid, at: Grid | Points, start: Mapping | None = None) -> np.ndarray:
     """See `Velocity.flow`; `velocity` (d, *grid.shape3) lies on `grid`."""
     d, ws = len(velocity), workspace()
@@ -96,21 +145,51 @@ def flow(velocity: np.ndarray, grid: Grid, at: Grid | Points, start: Mapping | N
     return out.reshape((d, *at.shape)) if isinstance(at, Grid) else out.reshape(d, -1)
 
 
-def exponential(velocity: np.ndarray, grid: Grid, scale: float = 1.0) -> np.ndarray:
-    """Displacement of exp(scale v), mm, (d, z, y, x); in a buffer that lives until the next call."""
+def exponential(velocity: np.ndarray, grid: Grid, scale: float = 1.0, path: list | None = None) -> np.ndarray:
+    """Displacement of exp(scale v), mm, (d, z, y, x); in a buffer that lives until the next call.
+
+    With w = scale v / 2^squarings, w / 2 and the field before each squaring go into a list `path`, in buffers too.
+    """
     ws = workspace()
     to_index = push(grid.inverse3, len(velocity))
     squarings = int(max(0, np.ceil(np.log2(max(abs(scale) * peak(velocity, to_index), 1e-9) / 0.5))))
-    u, other = (ws.buffer(f"exponential {k}", velocity.shape, velocity.dtype) for k in (0, 1))
-    np.multiply(velocity, velocity.dtype.type(scale * 0.5 ** (squarings + 1)), out=other)
-    compose(other, other, grid, u)  # w / 2 + (w / 2) o (id + w / 2)
+
+    def buffer(k):
+        return ws.buffer(f"exponential {k % 2 if path is None else k}", velocity.shape, velocity.dtype)
+
+    half, u = buffer(1), buffer(0)
+    np.multiply(velocity, velocity.dtype.type(scale * 0.5 ** (squarings + 1)), out=half)
+    compose(half, half, grid, u)  # w / 2 + (w / 2) o (id + w / 2)
     u *= 2
-    u -= other
-    u -= other
-    for _ in range(squarings):
-        compose(u, u, grid, other)
-        u, other = other, u
+    u -= half
+    u -= half
+    kept = [half]
+    for k in range(squarings):
+        kept.append(u)
+        u = compose(u, u, grid, buffer(k + 1 if path is None else k + 2))
+    if path is not None:
+        path.extend(kept)
     return u
+
+
+def exponential_back(path: list, grid: Grid, adjoint: np.ndarray) -> np.ndarray:
+    """d value / d v, (d, z, y, x), from d value / d exp(v) and the `path` of `exponential` at scale 1; in a buffer."""
+    ws, (half, *fields) = workspace(), path
+    to_index = push(grid.inverse3, len(half))
+    planes = np.empty((half.shape[1], 2), np.int64)
+
+    def back(u, g, out):
+        ws.run(dense.reach, half.shape[1], u, to_index, planes)
+        ws.run(dense.square_back, half.shape[1], u, to_index, planes, g, out)
+        return out
+
+    out, other = (ws.buffer(f"exponential back {k}", half.shape, half.dtype) for k in (0, 1))
+    for u in reversed(fields):
+        adjoint, out, other = back(u, adjoint, out), other, out
+    back(half, adjoint, out)  # u = 2 (w / 2) o (id + w / 2): without the identity of a squaring
+    out -= adjoint
+    out *= out.dtype.type(0.5 ** len(fields))
+    return out
 
 
 def logarithm(field: np.ndarray, grid: Grid, tolerance: float = 0.02, iterations: int = 20) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Dense fields: gradient of the warped image on its own grid, a preconditioned step, composition.
+"""Dense fields: gradient of the warped image on its own grid, a preconditioned step, composition, squaring backwards.
 
 Rows are treated whole in buffers of the thread: positions and differences there fill vector registers, and only the
 gathers stay scalar. `push` and `to_world` are (3, 3) as in `sample.py`; with d = 2 the last component is not there.
@@ -6,7 +6,7 @@ gathers stay scalar. `push` and `to_world` are (3, 3) as in `sample.py`; with d 
 
 import numpy as np
 
-from . import kernel
+from . import inline, kernel
 
 
 @kernel
@@ -206,3 +206,96 @@ def multiply(z0, z1, slab, tensor, field, out):
                     out[0, z, y, x] = tensor[0, z, y, x] * u + tensor[1, z, y, x] * v + tensor[2, z, y, x] * w
                     out[1, z, y, x] = tensor[1, z, y, x] * u + tensor[3, z, y, x] * v + tensor[4, z, y, x] * w
                     out[2, z, y, x] = tensor[2, z, y, x] * u + tensor[4, z, y, x] * v + tensor[5, z, y, x] * w
+
+
+@inline
+def cells(field, z, y, push, at, plane, f, free):
+    """For a row of samples moved by `field`: their cells, those's planes, the fractions, and 1 where not clamped."""
+    d, Z, Y, X = field.shape
+    T = field.dtype.type
+    last = d - 1
+    a0, a1, a2 = T(push[0, 0]), T(push[0, 1]), T(push[0, 2])
+    b0, b1, b2 = T(push[1, 0]), T(push[1, 1]), T(push[1, 2])
+    c0, c1, c2 = T(push[2, 0]), T(push[2, 1]), T(push[2, 2])
+    mz, my, mx = T(Z - 1), T(Y - 1), T(X - 1)
+    lz, ly, lx = max(Z - 2, 0), max(Y - 2, 0), max(X - 2, 0)
+    for x in range(X):
+        u, v, w = field[0, z, y, x], field[1, z, y, x], field[last, z, y, x]
+        pz, py, px = T(z) + a0 * u + a1 * v + a2 * w, T(y) + b0 * u + b1 * v + b2 * w, T(x) + c0 * u + c1 * v + c2 * w
+        qz, qy, qx = min(max(pz, T(0)), mz), min(max(py, T(0)), my), min(max(px, T(0)), mx)
+        iz, iy, ix = min(np.int32(qz), lz), min(np.int32(qy), ly), min(np.int32(qx), lx)
+        f[0, x], f[1, x], f[2, x] = qz - T(iz), qy - T(iy), qx - T(ix)
+        free[0, x], free[1, x], free[2, x] = T(pz == qz), T(py == qy), T(px == qx)
+        at[x], plane[x] = (iz * Y + iy) * X + ix, iz
+
+
+@kernel
+def reach(z0, z1, slab, field, push, planes):
+    """planes[z] = the first and last plane that samples of plane z, moved by `field`, may read; (Z, 2) int64."""
+    d, Z, Y, X = field.shape
+    at, plane = np.empty(X, np.int64), np.empty(X, np.int64)
+    f, free = np.empty((3, X), field.dtype), np.empty((3, X), field.dtype)
+    for z in range(z0, z1):
+        low, high = np.int64(Z), np.int64(0)
+        for y in range(Y):
+            cells(field, z, y, push, at, plane, f, free)
+            for x in range(X):
+                low, high = min(low, plane[x]), max(high, plane[x])
+        planes[z, 0], planes[z, 1] = low - 1, high + 2  # one more on each side: rounding may differ below
+
+
+@kernel
+def square_back(z0, z1, slab, field, push, planes, adjoint, out):
+    """out = (d s / d u)^T g for s = u + u o (id + u), the `compose` of u = `field` with itself, and g = `adjoint`.
+
+        out(x) = g(x) + Du(x + u(x))^T g(x) + sum over y of weight(x; y + u(y)) g(y)
+
+    Each slab gathers what falls on its own planes, in the order of the samples, from the planes that `reach` names.
+    """
+    d, Z, Y, X = field.shape
+    T = out.dtype.type
+    sz, sy, sx = (Y * X if Z > 1 else 0), (X if Y > 1 else 0), (1 if X > 1 else 0)
+    flat, to = field.reshape(d, Z * Y * X), out.reshape(d, Z * Y * X)
+    at, plane = np.empty(X, np.int64), np.empty(X, np.int64)
+    f, free, h = np.empty((3, X), out.dtype), np.empty((3, X), out.dtype), np.empty((3, X), out.dtype)
+    for z in range(z0, z1):
+        for y in range(Y):
+            cells(field, z, y, push, at, plane, f, free)
+            h[:] = 0
+            for k in range(d):
+                for x in range(X):
+                    i, g = at[x], adjoint[k, z, y, x]
+                    a, b = flat[k, i], flat[k, i + sy]
+                    c, e = flat[k, i + sz], flat[k, i + sz + sy]
+                    ax, bx = flat[k, i + sx] - a, flat[k, i + sy + sx] - b
+                    cx, ex = flat[k, i + sz + sx] - c, flat[k, i + sz + sy + sx] - e
+                    a += f[2, x] * ax
+                    c += f[2, x] * cx
+                    ay, cy = b + f[2, x] * bx - a, e + f[2, x] * ex - c
+                    ax += f[1, x] * (bx - ax)
+                    cx += f[1, x] * (ex - cx)
+                    h[0, x] += g * (c + f[1, x] * cy - a - f[1, x] * ay)
+                    h[1, x] += g * (ay + f[0, x] * (cy - ay))
+                    h[2, x] += g * (ax + f[0, x] * (cx - ax))
+            for k in range(d):
+                for x in range(X):
+                    out[k, z, y, x] = (adjoint[k, z, y, x] + T(push[0, k]) * free[0, x] * h[0, x]
+                                       + T(push[1, k]) * free[1, x] * h[1, x] + T(push[2, k]) * free[2, x] * h[2, x])
+    for z in range(Z):
+        if planes[z, 1] < z0 or planes[z, 0] >= z1:
+            continue
+        for y in range(Y):
+            cells(field, z, y, push, at, plane, f, free)
+            for k in range(d):
+                for x in range(X):
+                    i, g = at[x], adjoint[k, z, y, x]
+                    for side in range(2 if Z > 1 else 1):
+                        if z0 <= plane[x] + side < z1:
+                            near = g * (f[0, x] if side else T(1) - f[0, x])
+                            far = near * f[1, x]
+                            near -= far
+                            j = i + side * sz
+                            to[k, j] += near * (T(1) - f[2, x])
+                            to[k, j + sx] += near * f[2, x]
+                            to[k, j + sy] += far * (T(1) - f[2, x])
+                            to[k, j + sy + sx] += far * f[2, x]
