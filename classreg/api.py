@@ -321,7 +321,7 @@ def _run(plan: Plan, fixed, moving, matrix, begin, control) -> tuple[FittedTrans
 def _meet(stage, plan, fixed, moving, fitted, begin, control, note) -> tuple[FittedTransform, str, str]:
     """A stage in which both images move to a template halfway: what it fitted, how it ended, how it began."""
     matrix, grid = fitted.matrix, template(fixed.grid, moving.grid, fitted.matrix)
-    transform, metric, regularisers, optimiser = models.build_stage(stage, grid, matrix)
+    transform, metric, regularisers, _, optimiser = models.build_stage(stage, grid, matrix)
     if models.linear(stage):
         theta = transform.parameters(matrix)
     elif not fitted.linear:

@@ -76,7 +76,7 @@ def test_all_pairs_are_the_mean_of_every_pair_with_exact_adjoints(name, ndim):
         metric(stack, weights)
         for h in metric.curvature(stack, weights)[0]:
             assert h.shape == stack[0].shape and h.min() >= 0
-            assert h.max() > 0 or (name, ndim) == ("mi", 2), "too few samples for its tables there"
+            assert h.max() > 0 or name in ("mi", "nmi") and ndim == 2, "too few samples for its tables there"
 
 
 def test_a_metric_that_knows_a_fixed_image_has_no_pairs():
