@@ -34,7 +34,7 @@ class AllPairs:
     def __init__(self, metric):
         if not metric.symmetric:
             raise OptionError(f"metric {type(metric).__name__.lower()} compares a moving image with a fixed one; where "
-                              "both images move, use one that does not mind their order: ssd, ncc, lncc or mi")
+                              "both images move, use one that does not mind their order: ssd, ncc, lncc, mi or nmi")
         self.metric, self.dense, self.zero = metric, metric.dense, metric.zero
         if hasattr(metric, "curvature"):
             self.curvature = self._curvature
