@@ -128,22 +128,23 @@ def digital_folding(field: np.ndarray, grid: Grid, mask: np.ndarray | None = Non
     """
     inside, w = mask_of(mask, grid.shape), _index_field(field, grid)
     d, volume, folded = grid.ndim, 0.0, 0
+    simplices = [(_corner, signs) for signs in product((1, -1), repeat=d)]
+    if d == 3:
+        simplices += [(_centre, sign) for sign in DIAGONALS]
     for start in range(0, grid.shape[0], SLAB):
         stop = min(start + SLAB, grid.shape[0])
         low, high = max(start - 1, 0), min(stop + 1, grid.shape[0])
         part, keep = _padded(w[:, low:high]), slice(start - low, stop - low)
         chosen, bad = inside[start:stop], np.zeros(inside[start:stop].shape, bool)
-        dets = [lambda s=s: _corner(part, s) for s in product((1, -1), repeat=d)]
-        dets += [lambda s=s: _centre(part, s) for s in DIAGONALS] if d == 3 else []
-        for det in dets:
-            values = det()[keep]
+        for kind, signs in simplices:
+            values = kind(part, signs)[keep]
             bad |= values <= 0
             volume += 0.5 * float(np.maximum(-values[chosen], 0).sum()) / factorial(d)
         folded += int((bad & chosen).sum())
     count = int(inside.sum())
     return {"ndv": volume, "ndv_mm": volume * grid.voxel_volume, "ndv_percent": 100.0 * volume / count,
             "folding": 100.0 * folded / count,
-            "convention": {"determinants": 10 if d == 3 else 2**d, "border": "displacement repeated",
+            "convention": {"determinants": len(simplices), "border": "displacement repeated",
                            "folded": "any determinant at most 0"}}
 
 

@@ -82,8 +82,8 @@ def tre(mapped: np.ndarray, true: np.ndarray) -> dict[str, float]:
 def snap_to_voxel(points: np.ndarray, grid: Grid) -> np.ndarray:
     """World points (n, d) moved to the nearest voxel centres of a grid; halves go to the higher index.
 
-    DIR-Lab's reference landmarks lie on voxel centres of the moving image, so its evaluation snaps the mapped ones there
-    too, which hides errors below half a voxel: print that it was done.
+    DIR-Lab's reference landmarks lie on voxel centres of the moving image, so its evaluation snaps the mapped ones
+    there too, which hides errors below half a voxel: print that it was done.
 
     >>> snap_to_voxel([[3.4, 7.0]], Grid.from_spacing((9, 9), spacing=(2.0, 1.0)))
     array([[3., 8.]])

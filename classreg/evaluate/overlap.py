@@ -225,6 +225,7 @@ def _scores(measure, s, t, labels, empty):
 
 def _counts(s: np.ndarray, t: np.ndarray, labels: Iterable[int] | None) -> dict[int, tuple[int, int, int]]:
     """#S, #T and #(S and T) for each label; by default of all but 0 that occur."""
-    of_s, of_t, of_both = (dict(zip(*(v.tolist() for v in np.unique(x, return_counts=True)))) for x in (s, t, s[s == t]))
+    found = (np.unique(x, return_counts=True) for x in (s, t, s[s == t]))
+    of_s, of_t, of_both = (dict(zip(values.tolist(), counts.tolist())) for values, counts in found)
     labels = sorted((of_s.keys() | of_t.keys()) - {0}) if labels is None else [int(label) for label in labels]
     return {label: (of_s.get(label, 0), of_t.get(label, 0), of_both.get(label, 0)) for label in labels}

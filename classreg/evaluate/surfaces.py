@@ -4,7 +4,7 @@ Every piece of surface A has a distance to the nearest piece of surface B, and t
 
     "surfel"   the centres of the cells that the surface crosses, each with its area (see `surfels`); DeepMind's
                `surface-distance`, which Learn2Reg takes;
-    "voxel"    the centres of the label's voxels that have a face neighbour outside, all weighing the same; MedPy, MONAI.
+    "voxel"    the centres of the label's voxels that have a face neighbour outside, all weighing the same (MedPy).
 
 Distances are exact on any grid, oblique, anisotropic or sheared: they are taken between world points, in mm; in
 voxels where asked for. 2-D maps have contours for surfaces, and so has a volume of one slice. The image border

@@ -66,7 +66,7 @@ def elements(axes: int) -> tuple[np.ndarray, np.ndarray]:
     steps, owner = [], []
     for code in range(1 << len(corners)):
         inside = {corner: bool(code >> bit & 1) for bit, corner in enumerate(corners)}
-        if 2 * sum(inside.values()) > len(corners):
+        if 2 * sum(inside.values()) + (not inside[corners[0]]) > len(corners):  # both sides of a surface are one
             inside = {corner: not value for corner, value in inside.items()}
         cuts = [cut for face in _faces(axes) for cut in _cuts(face, inside)]
         for vertices in cuts if axes == 2 else [t for polygon in _polygons(cuts) for t in _triangles(polygon)]:
