@@ -25,7 +25,7 @@ import numpy as np
 
 from ..errors import OptionError, unknown
 from ..grid import Grid
-from ..jacobian import SLAB, jacobian_determinant
+from ..jacobian import SLAB, determinant, jacobian_determinant
 from .checks import displacement_on, mask_of
 
 SCHEMES = ("central", "forward", "backward", "digital")
@@ -169,7 +169,7 @@ def _corner(w, signs):
     for axis, sign in enumerate(signs):
         step = [sign if a == axis else 0 for a in range(d)]
         columns.append([sign * c + (a == axis) for a, c in enumerate(_shifted(w, step) - here)])
-    return _determinant(columns)
+    return determinant(columns)
 
 
 def _centre(w, sign):
@@ -177,11 +177,4 @@ def _centre(w, sign):
     for pair in DIAGONALS[sign]:
         step = [sign if a in pair else 0 for a in range(3)]
         columns.append([c + s for s, c in zip(step, _shifted(w, step) - here)])
-    return _determinant(columns)
-
-
-def _determinant(m):
-    if len(m) == 2:
-        return m[0][0] * m[1][1] - m[0][1] * m[1][0]
-    return (m[0][0] * (m[1][1] * m[2][2] - m[1][2] * m[2][1]) - m[0][1] * (m[1][0] * m[2][2] - m[1][2] * m[2][0])
-            + m[0][2] * (m[1][0] * m[2][1] - m[1][1] * m[2][0]))
+    return determinant(columns)

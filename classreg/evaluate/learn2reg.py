@@ -25,6 +25,7 @@ from scipy.ndimage import map_coordinates
 
 from ..errors import InputError
 from ..grid import Grid
+from ..jacobian import determinant
 from .checks import displacement_on, label_map
 from .overlap import dice as plain_dice
 from .surfaces import hd95 as surface_hd95
@@ -69,8 +70,8 @@ def jacobian_determinant(disp: np.ndarray) -> np.ndarray:
         raise InputError(f"the field has shape {disp.shape}; expected (x, y, z, 3) with more than {2 * BORDER} voxels "
                          "along each side")
     cut = (slice(BORDER, -BORDER),) * 3
-    jacobian = np.stack([np.gradient(disp, axis=axis)[cut] for axis in range(3)], -1) + np.eye(3)
-    return np.linalg.det(jacobian)
+    return determinant([[np.gradient(component, axis=axis)[cut] + (i == axis) for axis in range(3)]
+                        for i, component in enumerate(np.moveaxis(disp, -1, 0))])
 
 
 def sd_log_jacobian(disp: np.ndarray, mask: np.ndarray | None = None) -> dict:

@@ -147,6 +147,18 @@ def rms_deviation_box(first: np.ndarray, second: np.ndarray, grid: Grid) -> floa
     return float(np.sqrt((at_centre**2).sum() + (sides**2).sum() / 12))
 
 
+def corner_distance(first: np.ndarray, second: np.ndarray, grid: Grid) -> float:
+    """Largest |first(x) - second(x)| in mm over the outermost sample centres, hence over all samples.
+
+    >>> corner_distance(np.diag([2.0, 2.0, 1.0]), np.eye(3), Grid.from_spacing((4, 5))).__round__(6)
+    5.0
+    """
+    d = grid.ndim
+    gap = _matrix(first, d) - _matrix(second, d)
+    at = grid.corners() @ gap[:d, :d].T + gap[:d, d]
+    return float(np.sqrt((at**2).sum(1)).max())
+
+
 def _matrix(matrix, d):
     matrix = np.asarray(matrix, float)
     if matrix.shape != (d + 1, d + 1) or not np.isfinite(matrix).all():

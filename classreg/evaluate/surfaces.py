@@ -113,7 +113,7 @@ def hd95(s: SurfaceDistances, pooling: str = "max") -> float:
     Parameters
     ----------
     pooling : {"max", "pooled"}
-        The larger of the two directed quantiles (DeepMind, MONAI), or one quantile of both lists together (MedPy).
+        The larger of the two directed quantiles (DeepMind), or one quantile of both lists together (MedPy).
 
     Notes
     -----
