@@ -68,11 +68,12 @@ def jacobian_determinant(field: np.ndarray, grid: Grid) -> np.ndarray:
                 slope = np.gradient(part[i], axis=axis)
                 for j in range(d):
                     jacobian[i][j] += slope * index_per_mm[axis, j]
-        out[start:stop] = _determinant(jacobian)[start - low:stop - low]
+        out[start:stop] = determinant(jacobian)[start - low:stop - low]
     return out
 
 
-def _determinant(m: list[list[np.ndarray]]) -> np.ndarray:
+def determinant(m: list[list[np.ndarray]]) -> np.ndarray:
+    """Determinant of a 2 x 2 or 3 x 3 matrix whose entries are arrays of one shape."""
     if len(m) == 2:
         return m[0][0] * m[1][1] - m[0][1] * m[1][0]
     return (m[0][0] * (m[1][1] * m[2][2] - m[1][2] * m[2][1])

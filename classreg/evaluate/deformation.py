@@ -65,7 +65,7 @@ def sd_log_jacobian(det: np.ndarray, mask: np.ndarray | None = None, floor: floa
     Notes
     -----
     This is the plain definition. Learn2Reg's evaluation adds 3 to J first and cuts the border, which gives
-    smaller numbers: do not compare the two.
+    smaller numbers: do not compare the two. It is in `learn2reg.sd_log_jacobian`.
 
     Examples
     --------
@@ -76,6 +76,18 @@ def sd_log_jacobian(det: np.ndarray, mask: np.ndarray | None = None, floor: floa
     if not (np.isfinite(floor) and floor > 0):
         raise OptionError(f"floor is {floor!r}; the logarithm needs a finite value above 0, such as 1e-3")
     return float(np.log(np.maximum(_selected(det, mask).astype(float), floor)).std())
+
+
+def sd_jacobian(det: np.ndarray, mask: np.ndarray | None = None) -> float:
+    """Standard deviation of J itself, without units; some papers print it under the head "Jacobian".
+
+    Parameters, and what is refused, as for `folding`. Recursive cascaded networks take forward differences
+    (`one_sided_determinant`).
+
+    >>> sd_jacobian(np.array([0.5, 1.5]))
+    0.5
+    """
+    return float(_selected(det, mask).astype(float).std())
 
 
 def _selected(det: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
