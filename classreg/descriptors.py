@@ -37,6 +37,8 @@ class Patch:
     def of(cls, axes, dilation, radius) -> Patch:
         """All pairs of neighbours `dilation` (3,) samples away on different ones of `axes`: 12 in space, 4 in a plane.
 
+        They follow the order of `axes`, on each the neighbour ahead first; a negative dilation looks ahead backwards.
+
         Examples
         --------
         >>> len(Patch.of((0, 1, 2), (1, 1, 1), (1, 1, 1)).pairs)

