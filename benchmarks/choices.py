@@ -98,7 +98,7 @@ def contrasts(folder: Path, pair: str, metric: str) -> dict:
 
 
 def with_energy(plan, choice: str):
-    """The plan with one energy and the barrier against folds in its last stage; `jacobian` needs a smooth one beside."""
+    """The plan with one energy and the barrier against folds in its last stage, `jacobian` with bending."""
     stage = plan.stages[-1]
     h2 = (stage.transform["spacing"] / 4) ** 2  # the weights of second derivatives are in mm^2
     weights = {"diffusion": 0.5, "bending": h2, "curvature": h2, "elastic": 0.1, "tv": 0.1, "jacobian": 0.1}
