@@ -156,7 +156,8 @@ DEFORMABLE = {
     "greedy": lambda g: (Dense(g, np.eye(g.ndim + 1), compositive=True), Greedy(), smoothers("displacement")),
     "velocity": lambda g: (Velocity(g, np.eye(g.ndim + 1)), Greedy(), smoothers("velocity")),
     "exact-greedy": lambda g: (Velocity(g, np.eye(g.ndim + 1), gradient="exact"), Greedy(), smoothers("velocity")),
-    "exact-lbfgs": lambda g: (Velocity(g, np.eye(g.ndim + 1), gradient="exact"), LBFGS(), [Diffusion(0.02)]),
+    "exact-lbfgs": lambda g: (Velocity(g, np.eye(g.ndim + 1), gradient="exact"), LBFGS(),
+                              [Diffusion(0.02, acts_on="velocity")]),
     "polyaffine": lambda g: (Polyaffine(g, np.eye(g.ndim + 1), cells=4), LBFGS(), [Neighbours(0.1)]),
 }
 
@@ -292,8 +293,7 @@ def test_good_pairings_pass(name):
 #: metrics per model, so that every kernel takes part
 METRICS_OF = {"translation": ["ssd"], "rigid": ["mi", "sad"], "similarity": ["ncc"], "affine": ["lncc", "cr"],
               "bspline": ["lncc", "ngf"], "dense": ["mi", "nmi"], "greedy": ["lncc", "mind", "composite"],
-              "svf": ["ncc"],
-              "symmetric": ["lncc", "mi"]}
+              "svf": ["ncc"], "symmetric": ["lncc", "mi"], "polyaffine": ["lncc"]}
 
 
 def large_pair():
