@@ -52,7 +52,7 @@ def turn(objective, optimiser, steps: int, threads: int) -> dict[str, float]:
 def prepared(name: str, fixed, moving):
     """Objective and optimiser of `greedy` at full resolution with a metric's defaults."""
     stage = deformable_stage("greedy", fixed.grid, VARIANTS.get(name, {"name": name}), [1.0])
-    transform, metric, regularisers, optimiser = build_stage(stage, fixed.grid, np.eye(fixed.grid.ndim + 1))
+    transform, metric, regularisers, _, optimiser = build_stage(stage, fixed.grid, np.eye(fixed.grid.ndim + 1))
     return Objective(metric.describe(fixed), metric.describe(moving), transform, metric, regularisers), optimiser
 
 
