@@ -246,10 +246,9 @@ def check_stage(stage: Stage, grid: Grid, channels: int | None = None) -> None:
         weight = part.get("weight", 1)
         if not models.real(weight) or weight < 0:
             raise OptionError(f"{where}: the weight of {part['name']} must be a number of at least 0, got {weight!r}")
-    if stage.priors and stage.transform["name"] in PAIRED:
-        raise OptionError(f"{where}: priors are about one map, and a symmetric model looks for two halves of it: leave "
-                          "them out, or use svf")
     transform, metric, regularisers, priors, optimiser = models.build_stage(stage, grid, np.eye(grid.ndim + 1))
+    if stage.transform["name"] in PAIRED:
+        _check_paired(stage, optimiser, where)
     check_needs(optimiser, transform, metric, regularisers, priors, models.build_sampling(stage))
     _check_channels(getattr(metric, "metric", metric), channels)
     for part in (*regularisers, *priors):
@@ -257,6 +256,19 @@ def check_stage(stage: Stage, grid: Grid, channels: int | None = None) -> None:
         if ndim not in (None, grid.ndim):
             raise OptionError(f"{where}: {type(part).__name__.lower()} is given in {ndim}-D, the fixed image is "
                               f"{grid.ndim}-D")
+
+
+def _check_paired(stage: Stage, optimiser, where: str) -> None:
+    """What a stage that moves both images cannot take."""
+    if stage.priors:
+        raise OptionError(f"{where}: priors are about one map, and a symmetric model looks for two halves of it: leave "
+                          "them out, or use svf")
+    if stage.sampling is not None or getattr(optimiser, "stochastic", False):
+        raise OptionError(f"{where}: a symmetric model is evaluated at all samples of its template, none are drawn: "
+                          "leave sampling out, and take another optimiser than asgd")
+    if "curvature" in optimiser.needs:
+        raise OptionError(f"{where}: {type(optimiser).__name__} moves one image; a symmetric model takes lbfgs for its "
+                          "linear stages and greedy for its own")
 
 
 def _check_levels(levels, grid: Grid, where: str) -> None:

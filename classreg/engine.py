@@ -185,20 +185,21 @@ def check_needs(optimiser, transform, metric, regularisers, priors=(), sampling=
             raise OptionError(f"{type(metric).__name__} looks at neighbourhoods, which {drawn} samples do not have: "
                               "use mi, ncc or ssd, or leave sampling out")
         if not getattr(transform, "scatters", False):
-            raise OptionError(f"{model} has parameters at every voxel, and {drawn} samples move few "
-                              "of them: use a linear model or bspline, or leave sampling out")
+            raise OptionError(f"{model} is evaluated at every voxel, which {drawn} samples are not: use a linear model "
+                              "or bspline, or leave sampling out")
         if "smooth" in optimiser.needs:
             raise OptionError(f"{kind} smooths a force at every voxel: leave sampling out, or use asgd")
     for r in regularisers:
         what = type(r).__name__
         if is_energy(r):
             if not hasattr(transform, getattr(r, "reads", "grams")):
-                raise OptionError(f"{what} is an energy of a deformation; {model} has none: leave the regulariser out")
+                raise OptionError(f"{what} is an energy of a deformation that {model} does not have: leave the "
+                                  "regulariser out" + (", or use neighbours" if hasattr(transform, "patches") else ""))
             if any(not hasattr(transform, name) for name in getattr(r, "needs", ())):
                 raise OptionError(f"{what} keeps splines from folding; {model} is none: use jacobian")
             if r.acts_on == "displacement" and follows:
                 raise OptionError(f"{what} is an energy of the displacement, and {model} follows the exact gradient of "
-                                  "a velocity: give acts_on='velocity', or gradient='approximate'")
+                                  "a velocity: use one with acts_on='velocity', as diffusion, or another model")
             if r.acts_on not in ("displacement", carried):
                 raise OptionError(f"{what} is an energy of the {r.acts_on}, which {model} has not: "
                                   "give acts_on='displacement'")
@@ -208,7 +209,7 @@ def check_needs(optimiser, transform, metric, regularisers, priors=(), sampling=
     for p in priors:
         if getattr(p, "acts_on", None) == "displacement" and follows:
             raise OptionError(f"{type(p).__name__} is about the displacement, and {model} follows the exact gradient "
-                              "of a velocity: leave the prior out, or use a model with gradient='approximate'")
+                              "of a velocity: leave the prior out, or use another model")
         for what in getattr(p, "needs", ()):
             if not hasattr(transform, what):
                 raise OptionError(f"{type(p).__name__} needs a transform with {what!r}, which {model} has not: leave "
@@ -221,8 +222,9 @@ def check_needs(optimiser, transform, metric, regularisers, priors=(), sampling=
             raise OptionError(f"{kind} solves for the parameters of linear models; {type(transform).__name__} has too "
                               "many: use lbfgs")
     if "product" in optimiser.needs:
-        if not hasattr(transform, "spread"):
-            raise OptionError(f"{kind} moves lattices and fields; {type(transform).__name__} is none: use gauss_newton")
+        if not hasattr(transform, "spread") or follows:
+            other = "gauss_newton" if hasattr(transform, "tangent") else "lbfgs"
+            raise OptionError(f"{kind} moves B-splines and dense displacements; {model} is neither: use {other}")
         if sampling is not None:
             raise OptionError(f"{kind} takes the curvature at every voxel: leave sampling out, or use lbfgs or asgd")
     if "smooth" in optimiser.needs:

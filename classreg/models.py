@@ -145,7 +145,7 @@ def sampling_for(model: str, metric: dict, optimiser: dict | None, sampling: dic
     """How samples are drawn: as asked for, or as the optimiser likes it where model and metric (or auto) allow it."""
     if sampling is not None or optimiser is None:
         return sampling
-    transform = TRANSFORMS["linear" if model in LINEAR else DEFORMABLE[model]["transform"]["name"]]
+    transform = {**TRANSFORMS, **PAIRED}["linear" if model in LINEAR else DEFORMABLE[model]["transform"]["name"]]
     every = metric["name"] != "auto" and getattr(build(metric, METRICS, "metric"), "dense", False)
     return None if every or not getattr(transform, "scatters", False) else SAMPLING.get(optimiser["name"])
 
@@ -185,9 +185,9 @@ def with_priors(stages: Sequence[Stage], priors: Sequence[dict]) -> list[Stage]:
     """
     out = []
     for stage in stages:
-        linear = stage.transform["name"] == "linear"
+        linear = stage.transform["name"] == "linear" or stage.transform["name"] in PAIRED  # which the door refuses
         out.append(replace(stage, priors=tuple(p for p in priors if linear or not _of_linear(p))))
-    if not any(s.transform["name"] == "linear" for s in stages):
+    if not any(s.transform["name"] == "linear" or s.transform["name"] in PAIRED for s in stages):
         for p in filter(_of_linear, priors):
             raise OptionError(f"prior {p['name']!r} is about linear models, and none of the stages has one: "
                               f"{', '.join(s.name for s in stages)}; leave it out, or start with init='auto'")

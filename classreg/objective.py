@@ -176,8 +176,13 @@ class Objective:
                 gradient = transform.to_tangent(field, gradient, workspace().buffer(f"tangent {id(r)}", field.shape,
                                                                                     field.dtype))
             yield r, (value, gradient)
-        for p in self.priors:
-            yield p, p(theta, transform)
+        for k, p in enumerate(self.priors):
+            value, gradient = p(theta, transform)
+            if gradient is not None:  # kept, since the steps of other priors and of the images take its buffer
+                kept = workspace().buffer(f"prior {k}", gradient.shape, gradient.dtype)
+                np.copyto(kept, gradient)
+                gradient = kept
+            yield p, (value, gradient)
 
     def _warp(self, theta):
         """What `sample` gives at theta, its weight times that of the samples, and the transform's way back."""

@@ -1,9 +1,10 @@
 """Labels: overlap of label maps, as memberships that are warped along. No unit, 0 where all agree, 1 at worst.
 
-    weight * (1 - mean over labels l of D_l),   D_l = 2 sum w f_l m_l / sum w (f_l^2 + m_l^2)
+    weight * (1 - mean over labels l of D_l),   D_l = 2 sum f_l m_l / sum (f_l^2 + m_l^2)
 
 f_l and m_l(phi) are memberships of label l, 0 to 1: one where the map has the label, brought to a level's resolution
-and interpolated linearly as images are; w is the moving map's field of view. d D_l / d m = 2 w (f_l - D_l m_l) / sum.
+and interpolated linearly as images are; beyond the moving map its border goes on, so that the value is smooth in phi
+there too. d D_l / d m = 2 (f_l - D_l m_l) / sum (f_l^2 + m_l^2).
 The smooth Dice coefficient of Milletari et al., 3DV 2016, doi:10.1109/3DV.2016.79.
 
 Must not import: optimisers, engine, numba, cupy, file libraries.
@@ -72,6 +73,7 @@ class Labels:
         ws = workspace()
         phi, back = transform.forward(theta, self._grid)
         warped, weight, image_back = sample(self._moving, phi, self._grid, name="labels")
+        weight[...] = 1
         adjoint = ws.buffer("labels adjoint", warped.shape, warped.dtype)
         overlap = 0.0
         for f, m, out in zip(self._fixed, warped, adjoint):
@@ -81,10 +83,7 @@ class Labels:
             overlap += dice / len(self.labels)
             scale = -2 * self.weight / (both * len(self.labels))
             ws.run(pointwise.combine, f.shape[0], f, m, weight, scale, -scale * dice, 0.0, out)
-        gradient = back(image_back, adjoint)
-        kept = ws.buffer("labels gradient", gradient.shape, gradient.dtype)  # the image's own step takes the buffers
-        np.copyto(kept, gradient)
-        return float(self.weight * (1 - overlap)), kept
+        return float(self.weight * (1 - overlap)), back(image_back, adjoint)
 
 
 def _member(image: Image, label, grid: Grid, dtype) -> Image:

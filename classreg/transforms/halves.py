@@ -20,6 +20,7 @@ Must not import: metrics, optimisers, numba, cupy, file libraries.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from scipy.linalg import expm, expm_frechet, logm
@@ -113,30 +114,31 @@ class LinearHalves:
     kind: str = "affine"
 
     def __post_init__(self):
-        self._generators()  # refuses an unknown kind
+        self.generators  # noqa: B018, refuses an unknown kind
 
-    def _generators(self) -> np.ndarray:
+    @cached_property
+    def generators(self) -> np.ndarray:
         """G, lifted, (p, 4, 4); a unit step moves the grid by about 1 mm."""
         model = Linear(self.grid, self.kind)
         return model.tangent(model.identity())
 
     def identity(self) -> np.ndarray:
         """Parameters of the identity."""
-        return np.zeros(len(self._generators()))
+        return np.zeros(len(self.generators))
 
     def parameters(self, matrix: np.ndarray) -> np.ndarray:
         """Parameters of the model's member nearest to a world matrix (d + 1, d + 1)."""
         model = Linear(self.grid, self.kind)
         log = logarithm_of(model.matrix(model.parameters(matrix)))
-        return np.linalg.lstsq(self._generators().reshape(-1, 16).T, log.ravel(), rcond=None)[0]
+        return np.linalg.lstsq(self.generators.reshape(-1, 16).T, log.ravel(), rcond=None)[0]
 
     def matrix(self, theta: np.ndarray) -> np.ndarray:
         """A, world to world, (d + 1, d + 1)."""
-        return lower(expm(np.tensordot(theta, self._generators(), axes=1)), self.grid.ndim)
+        return lower(expm(np.tensordot(theta, self.generators, axes=1)), self.grid.ndim)
 
     def forward(self, theta: np.ndarray, at):
         """Mappings from the template to the fixed and to the moving image; and their way back to a step of theta."""
-        generators = self._generators() / 2
+        generators = self.generators / 2
         ends = [sign * np.tensordot(theta, generators, axes=1) for sign in (-1, 1)]
         tangents = [np.stack([expm_frechet(end, sign * g, compute_expm=False) for g in generators])
                     for sign, end in zip((-1, 1), ends)]
