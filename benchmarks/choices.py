@@ -134,8 +134,8 @@ def tables(report: dict) -> str:
     """Markdown: per table a line per choice, a column per case with its figure (folds in brackets where there are)."""
     m, out = report["machine"], []
     out.append(f"{m['processor']}, {m['cores']} cores, Python {m['python']}, commit {m['commit']}, {m['date']}.")
-    out.append("Cells: Dice, or TRE in mm; standard deviation of log J; folds if there are any; CPU seconds. Of contrasts: "
-               "median distance in mm, and seconds.")
+    out.append("Cells: Dice, or TRE in mm; standard deviation of log J; folds if there are any; CPU seconds. "
+               "Of contrasts: median distance in mm, and CPU seconds.")
     for table in dict.fromkeys(r["table"] for r in report["rows"]):
         some = [r for r in report["rows"] if r["table"] == table]
         cases = list(dict.fromkeys(r["case"] for r in some))
