@@ -29,6 +29,7 @@ def metric(make: Callable) -> None:
 
     Examples
     --------
+    >>> from classreg.metrics import SSD
     >>> metric(SSD)
     """
     for ndim in (2, 3):

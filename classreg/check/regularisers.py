@@ -29,6 +29,7 @@ def regulariser(make: Callable) -> None:
 
     Examples
     --------
+    >>> from classreg.regularisers import Gaussian
     >>> regulariser(Gaussian)
     """
     part = make()

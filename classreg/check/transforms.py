@@ -31,6 +31,7 @@ def transform(make: Callable[[Grid], object]) -> None:
 
     Examples
     --------
+    >>> from classreg.transforms import Linear
     >>> transform(Linear)
     """
     for ndim in (2, 3):
