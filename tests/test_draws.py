@@ -134,7 +134,7 @@ def test_wrong_choices_are_refused_with_a_sentence():
     refused("unknown option of optimiser 'asgd': 'stp'", optimiser={"name": "asgd", "stp": 1})
     refused("samples must be a whole number", sampling={"name": "random", "samples": 3})
     refused("LNCC looks at neighbourhoods", metric="lncc", sampling="random")
-    refused("Dense has parameters at every voxel", model="dense", sampling="random", metric="mi")
+    refused("Dense is evaluated at every voxel", model="dense", sampling="random", metric="mi")
     refused("Gaussian only smooths, which ASGD never does", model="greedy", optimiser="asgd", metric="mi")
     refused("moves dense fields; BSpline is none", optimiser="greedy")
 

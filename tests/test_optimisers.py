@@ -257,7 +257,7 @@ class Plain:
     (LBFGS(), COMPOSITIVE, SSD(), [], "adds steps, but Dense composes them: use the greedy optimiser"),
     (Adam(), VELOCITY, SSD(), [], "adds steps, but Velocity composes them: use the greedy"),
     (LBFGS(), LINEAR, SSD(), [Bending()], "Bending.*Linear"),
-    (NewtonCG(), LINEAR, SSD(), [], "moves lattices and fields; Linear is none: use gauss_newton"),
+    (NewtonCG(), LINEAR, SSD(), [], "moves B-splines and dense displacements; Linear is neither: use gauss_newton"),
     (NewtonCG(), SPLINE, Plain(), [], "a metric with a curvature, which Plain has not; use lbfgs"),
     (NewtonCG(), COMPOSITIVE, SSD(), [], "adds steps, but Dense composes them"),
     (ASGD(), COMPOSITIVE, SSD(), [], "adds steps, but Dense composes them"),
@@ -273,7 +273,7 @@ def test_needs_are_checked_before_the_first_iteration(optimiser, transform, metr
 @pytest.mark.parametrize("optimiser, transform, metric, message", [
     (ASGD(), LINEAR, LNCC(), "LNCC looks at neighbourhoods, which Random samples do not have: use mi, ncc or ssd"),
     (ASGD(), LINEAR, Plain(), "Plain looks at neighbourhoods"),
-    (LBFGS(), FIELD, SSD(), "Dense has parameters at every voxel.*leave sampling out"),
+    (LBFGS(), FIELD, SSD(), "Dense is evaluated at every voxel.*leave sampling out"),
     (Greedy(), SPLINE, SSD(), "Greedy smooths a force at every voxel: leave sampling out"),
     (NewtonCG(), SPLINE, SSD(), "NewtonCG takes the curvature at every voxel: leave sampling out"),
 ])
