@@ -116,6 +116,7 @@ def _exercise() -> None:
     stage = replace(plan.stages[-1], regularisers=({"name": "volume", "below": 1.0},))  # a barrier that acts
     api.register(pair.fixed, pair.moving, plan=replace(plan, stages=(*plan.stages[:-1], stage)))
     _steered(api, pair, masks)
+    _grouped(pair)
     for model, optimiser in (("bspline", "asgd"), ("bspline", "newton_cg"), ("dense", "newton_cg")):
         api.register(pair.fixed, pair.moving, model=model, optimiser=optimiser, iterations=2)
     wild = np.random.default_rng(0).normal(scale=5, size=(3, 6, 6, 6)).astype(np.float32)
@@ -141,6 +142,24 @@ def _steered(api, pair, masks) -> None:
         stage = replace(plan.stages[-1], regularisers=(*energies, *(filters if model == "greedy" else ())))
         stages = with_priors((*plan.stages[:-1], stage), priors)
         api.register(pair.fixed, pair.moving, plan=replace(plan, stages=tuple(stages)), **masks)
+
+
+def _grouped(pair) -> None:
+    """Every metric of a stack."""
+    from .metrics.group import GROUP_METRICS
+
+    stack = np.stack([pair.fixed.data, pair.fixed.data[:, ::-1], pair.fixed.data[..., ::-1]]).astype(np.float32)
+    stack = np.ascontiguousarray((stack - stack.mean()) / stack.std())
+    weights = np.ones((len(stack), *stack.shape[2:]), np.float32)
+    for make in GROUP_METRICS.values():
+        metric = make()
+        metric.prepare(list(stack), pair.fixed.grid)
+        for _ in range(2):
+            if hasattr(metric, "refresh"):
+                metric.refresh(stack, weights)
+        metric(stack, weights)
+        if hasattr(metric, "curvature"):
+            metric.curvature(stack, weights)
 
 
 def _report(name, kernel) -> Compiled:

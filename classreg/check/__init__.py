@@ -1,6 +1,7 @@
 """Contract checks: does a part keep its protocol? For the library's own parts and for those from outside.
 
     check.metric(make)         make() -> metric
+    check.group_metric(make)   make() -> metric of a stack
     check.transform(make)      make(grid) -> transform
     check.regulariser(make)    make() -> regulariser
     check.prior(make)          make(fixed, moving) -> prior
@@ -14,6 +15,7 @@ happens at the border.
 Must not import: cli, plot, report.
 """
 
+from .groups import group_metric, stack_of
 from .metrics import metric
 from .optimisers import optimiser
 from .priors import prior
@@ -21,4 +23,5 @@ from .regularisers import regulariser
 from .scenes import COMPOSITIVE_STEPS, SHIFT, STEPS, scene
 from .transforms import transform
 
-__all__ = ["metric", "transform", "regulariser", "prior", "optimiser", "scene", "SHIFT", "STEPS", "COMPOSITIVE_STEPS"]
+__all__ = ["metric", "group_metric", "transform", "regulariser", "prior", "optimiser", "scene", "stack_of", "SHIFT",
+           "STEPS", "COMPOSITIVE_STEPS"]

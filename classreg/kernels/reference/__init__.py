@@ -12,4 +12,5 @@ from .arrays import *  # noqa: F403
 from .energies import *  # noqa: F403
 from .intensities import *  # noqa: F403
 from .space import *  # noqa: F403
+from .stacks import *  # noqa: F403
 from .structure import *  # noqa: F403

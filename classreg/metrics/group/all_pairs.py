@@ -1,7 +1,10 @@
-"""The mean of a pairwise metric over all pairs of a group:  E = 2 / (N (N - 1)) sum over i < j of pair(I_i, I_j).
+"""The mean of a pairwise metric over the pairs of a group:  E = 2 / (N (N - 1)) sum over i < j of pair(I_i, I_j).
 
-Of two images it is `metric.pair`, the energy of symmetric registration. Accumulated pairwise estimates: Wachinger and
-Navab, IEEE TPAMI 2013, doi:10.1109/TPAMI.2012.181.
+Of two images it is `metric.pair`, the energy of symmetric registration. The cost grows with N^2, so of large groups
+each refresh draws some pairs: those that follow each other in a few random orders of the images, taken round. Every
+image is then in as many pairs as any other, all hang together, and every pair is as likely, so the mean is that of all
+on average. A pair counts where both are seen. Accumulated pairwise estimates: Wachinger and Navab, IEEE TPAMI 2013,
+doi:10.1109/TPAMI.2012.181; the choice of pairs is ours.
 
 Must not import: transforms, optimisers, engine, numba, cupy.
 """
@@ -10,11 +13,19 @@ from __future__ import annotations
 
 from copy import copy
 from itertools import combinations
+from numbers import Integral
 
 import numpy as np
 
 from ...backend import workspace
-from ...errors import OptionError
+from ...errors import OptionError, unknown
+from ..information import MutualInformation, NormalisedMutualInformation
+from ..lncc import LNCC
+from ..ncc import NCC
+from ..ssd import SSD
+
+#: metrics that may be given by name
+NAMED = {"mi": MutualInformation, "nmi": NormalisedMutualInformation, "ncc": NCC, "lncc": LNCC, "ssd": SSD}
 
 
 class AllPairs:
@@ -23,19 +34,31 @@ class AllPairs:
     Parameters
     ----------
     metric
-        A metric with `symmetric` and so `pair`.
+        "mi", "nmi", "ncc", "lncc" or "ssd", or a metric with `symmetric` and so `pair`.
+    cycles : int
+        Random orders that pairs are drawn from, of groups that have more than `cycles` N pairs: those above nine
+        images with the default.
+    seed : int
+        Of the draws.
 
     Raises
     ------
     OptionError
-        If it has none.
+        If the metric has no `pair`, or the number of orders is no whole number of at least 1.
     """
 
-    def __init__(self, metric):
+    def __init__(self, metric="mi", cycles: int = 4, seed: int = 0):
+        if isinstance(metric, str):
+            if metric not in NAMED:
+                raise unknown("metric of pairs", metric, NAMED)
+            metric = NAMED[metric]()
         if not metric.symmetric:
             raise OptionError(f"metric {type(metric).__name__.lower()} compares a moving image with a fixed one; where "
                               "both images move, use one that does not mind their order: ssd, ncc, lncc, mi or nmi")
+        if not (isinstance(cycles, Integral) and cycles >= 1):
+            raise OptionError(f"ape: cycles must be a whole number of at least 1, got {cycles!r}")
         self.metric, self.dense, self.zero = metric, metric.dense, metric.zero
+        self.cycles, self.seed = int(cycles), seed
         if hasattr(metric, "curvature"):
             self.curvature = self._curvature
 
@@ -44,14 +67,30 @@ class AllPairs:
         return self.metric.describe(image)
 
     def prepare(self, images, grid) -> None:
-        """Each pair has a metric of its own, prepared with its two images."""
-        self._pairs = [(i, j, copy(self.metric)) for i, j in combinations(range(len(images)), 2)]
-        for i, j, metric in self._pairs:
-            metric.prepare(images[i], images[j], grid)
+        """Each pair has a metric of its own, prepared with its two images; there is a `refresh` if pairs are drawn."""
+        self._images, self._grid, self._ready = list(images), grid, {}
+        self._rng, count = np.random.default_rng(self.seed), len(images)
+        self.__dict__.pop("refresh", None)
+        if count * (count - 1) // 2 <= self.cycles * count:
+            self._take(set(combinations(range(count), 2)))
+        else:
+            self.refresh = self._draw
+            self._draw()
+
+    def _draw(self, stack=None, weights=None) -> None:
+        """Choose pairs."""
+        orders = [self._rng.permutation(len(self._images)) for _ in range(self.cycles)]
+        self._take({(min(i, j), max(i, j)) for o in orders for i, j in zip(o.tolist(), np.roll(o, 1).tolist())})
+
+    def _take(self, chosen):
+        for i, j in chosen - self._ready.keys():
+            self._ready[i, j] = copy(self.metric)
+            self._ready[i, j].prepare(self._images[i], self._images[j], self._grid)
+        self._pairs = [(i, j, self._ready[i, j]) for i, j in sorted(chosen)]
 
     def __call__(self, stack: np.ndarray, weights: np.ndarray):
         """Value, and one adjoint per image."""
-        return self._sum(stack, weights, "adjoints", lambda metric, *pair: metric.pair(*pair))
+        return self._sum(stack, weights, "group adjoints", lambda metric, *pair: metric.pair(*pair))
 
     def _curvature(self, stack: np.ndarray, weights: np.ndarray):
         """Each image's mean over its pairs."""
@@ -62,7 +101,7 @@ class AllPairs:
                 metric.pair(*pair)
             return 0.0, *metric.pair_curvature(*pair)
 
-        return self._sum(stack, weights, "curvatures", each)[1], None
+        return self._sum(stack, weights, "group curvature", each)[1], None
 
     def _sum(self, stack, weights, name, each):
         if len(self._pairs) == 1:

@@ -1,0 +1,79 @@
+"""Stacks of images that all move, sample by sample: how far they spread.
+
+`stack` is (N, C, Z, Y, X), `weights` (N, Z, Y, X). W is the sum of the weights at a sample, the mean that of the
+intensities with these weights. Worked row by row, in vector registers; sums have loops of their own.
+"""
+
+import numpy as np
+
+from . import inline, kernel
+
+
+@inline
+def weighed(weights, z, y, count):
+    """Of a row: the sum of the weights."""
+    N, _, _, X = weights.shape
+    for x in range(X):
+        count[x] = 0
+    for j in range(N):
+        for x in range(X):
+            count[x] += weights[j, z, y, x]
+
+
+@inline
+def averaged(stack, weights, c, z, y, count, mean):
+    """Of a row: the weighted mean over the images of a channel; 0 where none has a weight."""
+    N, _, _, _, X = stack.shape
+    for x in range(X):
+        mean[x] = 0
+    for j in range(N):
+        for x in range(X):
+            mean[x] += weights[j, z, y, x] * stack[j, c, z, y, x]
+    for x in range(X):
+        mean[x] = mean[x] / count[x] if count[x] > 0 else mean[x]
+
+
+@kernel
+def variation(z0, z1, slab, stack, weights, sums):
+    """sums[slab] += sums of w_j (u_j - mean)^2 over images and channels, and of W - sum w_j^2 / W."""
+    N, C, _, Y, X = stack.shape
+    count, mean = np.empty(X, stack.dtype), np.empty(X, stack.dtype)
+    row, free = np.empty(X, stack.dtype), np.empty(X, stack.dtype)
+    for z in range(z0, z1):
+        for y in range(Y):
+            weighed(weights, z, y, count)
+            for x in range(X):
+                row[x], free[x] = 0, 0
+            for j in range(N):
+                for x in range(X):
+                    free[x] += weights[j, z, y, x] * weights[j, z, y, x]
+            for x in range(X):
+                free[x] = count[x] - free[x] / count[x] if count[x] > 0 else free[x]
+            for c in range(C):
+                averaged(stack, weights, c, z, y, count, mean)
+                for j in range(N):
+                    for x in range(X):
+                        r = stack[j, c, z, y, x] - mean[x]
+                        row[x] += weights[j, z, y, x] * r * r
+            s, n = 0.0, 0.0
+            for x in range(X):
+                s += np.float64(row[x])
+                n += np.float64(free[x])
+            sums[slab, 0] += s
+            sums[slab, 1] += n
+
+
+@kernel
+def variation_adjoint(z0, z1, slab, stack, weights, scale, out):
+    """out = scale * w_j (u_j - mean)."""
+    N, C, _, Y, X = stack.shape
+    count, mean = np.empty(X, stack.dtype), np.empty(X, stack.dtype)
+    k = out.dtype.type(scale)
+    for z in range(z0, z1):
+        for y in range(Y):
+            weighed(weights, z, y, count)
+            for c in range(C):
+                averaged(stack, weights, c, z, y, count, mean)
+                for j in range(N):
+                    for x in range(X):
+                        out[j, c, z, y, x] = k * weights[j, z, y, x] * (stack[j, c, z, y, x] - mean[x])

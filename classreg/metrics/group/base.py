@@ -1,0 +1,32 @@
+"""What metrics of a stack share.
+
+Must not import: transforms, optimisers, engine, numba, cupy.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...backend import workspace
+from ...image import Image
+
+
+class GroupMetric:
+    """Base of the metrics of a stack."""
+
+    #: whether neighbourhoods are needed
+    dense = False
+    #: values up to here cannot be told from those of identical images: nothing is left to do
+    zero = -np.inf
+
+    def describe(self, image: Image) -> Image:
+        """What is warped instead of the image: the image itself."""
+        return image
+
+    def prepare(self, images, grid) -> None:
+        """See the data of a level, one array (channels, z, y, x) per image, and the template `grid`; once."""
+
+
+def adjoints_buffer(stack: np.ndarray) -> np.ndarray:
+    """Where metrics of a stack write d value / d stack; lives until the next evaluation."""
+    return workspace().buffer("group adjoints", stack.shape, stack.dtype)
