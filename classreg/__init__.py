@@ -22,12 +22,16 @@ _HOMES = {
     "OptionError": "errors", "ConvergenceError": "errors",
 }
 
-__all__ = ["__version__", *_HOMES]
+_PACKAGES = ("baselines",)
+
+__all__ = ["__version__", *_HOMES, *_PACKAGES]
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    if name in _PACKAGES:
+        return importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

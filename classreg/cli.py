@@ -1,4 +1,4 @@
-"""The command line: `classreg register`, `apply`, `check` and `demo`.
+"""The command line: `classreg register`, `baselines`, `apply`, `check` and `demo`.
 
 A thin face over the public functions: it parses, draws the progress bar from `callback`, prints tables, and
 turns errors into exit codes: 0 done, 1 a `ClassregError` or a finding that would stop a registration, 2 wrong
@@ -83,7 +83,9 @@ def options(version: Annotated[bool, typer.Option("--version", callback=_version
 
 @app.command()
 def register(
-    fixed: Fixed, moving: Moving, output: Output, model: Model = "bspline",
+    context: typer.Context, fixed: Fixed, moving: Moving, output: Output, model: Model = "bspline",
+    baseline: Annotated[str | None, typer.Option(help="Run a baseline instead, as `classreg baselines` lists them; it "
+                                                      "has a model, metric and levels of its own.")] = None,
     metric: Annotated[str, typer.Option(help="What is minimised: auto, a name as ncc, or a name with options in JSON: "
                                              "'{\"name\": \"mi\", \"bins\": 24}'.")] = "auto",
     fixed_mask: Annotated[Path | None, typer.Option(help="Where the fixed image counts.")] = None,
@@ -111,16 +113,22 @@ def register(
     landmarks = {"name": "landmarks", "fixed": fixed_points, "moving": moving_points}
     if samples is not None:
         sampling = {"name": sampling or "random", "samples": samples}
+    if baseline is not None:
+        _check_alone(context)
     _check_folder(output)
     console = _console(quiet)
     import classreg
 
+    shared = dict(fixed_mask=fixed_mask, moving_mask=moving_mask, threads=threads, time_limit=time_limit,
+                  memory_limit=memory_limit)
     with _interruptible() as caught, _progress(console, quiet) as callback:
-        result = classreg.register(
-            fixed, moving, model=model, metric=metric, fixed_mask=fixed_mask, moving_mask=moving_mask,
-            init=Path(init) if Path(init).is_file() else init, threads=threads, time_limit=time_limit,
-            memory_limit=memory_limit, callback=callback, levels=factors,
-            priors=[] if fixed_points is None else [landmarks], optimiser=optimiser, sampling=sampling)
+        if baseline is not None:
+            result = classreg.baselines.run(baseline, fixed, moving, callback=callback, **shared)
+        else:
+            result = classreg.register(
+                fixed, moving, model=model, metric=metric, init=Path(init) if Path(init).is_file() else init,
+                callback=callback, levels=factors, priors=[] if fixed_points is None else [landmarks],
+                optimiser=optimiser, sampling=sampling, **shared)
     result.save(output)
     if not quiet:
         typer.echo(result.status)
@@ -128,6 +136,26 @@ def register(
         typer.echo(f"Saved to {output} after {result.seconds:.1f} s.")
     if caught:
         raise typer.Exit(128 + caught[0])
+
+
+def _check_alone(context: typer.Context) -> None:
+    """Refuse, beside a baseline, options that say what a baseline says itself."""
+    for name in ("model", "metric", "init", "levels", "optimiser", "sampling", "samples", "fixed_points"):
+        if context.get_parameter_source(name).name == "COMMANDLINE":
+            option = "--" + name.replace("_", "-")
+            raise typer.BadParameter(f"a baseline is a recipe of its own, in which {option} cannot be changed: leave "
+                                     "one of them out", param_hint="--baseline")
+
+
+@app.command()
+def baselines() -> None:
+    """List the baselines: named and versioned recipes of other programs."""
+    from .baselines import BASELINES
+
+    table = Table("name", "version", "imitates")
+    for found in BASELINES.values():
+        table.add_row(Text(found.name), found.version, Text(found.imitates))
+    Console().print(table)
 
 
 @app.command()

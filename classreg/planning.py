@@ -61,7 +61,7 @@ class Plan:
     """All stages of a registration, how it starts, and what was chosen on the way.
 
     `search` says whether a deformation may start from a discrete search: auto (if it beats no deformation), discrete
-    (always) or none.
+    (always) or none. `baseline` is the name and version of the recipe that the plan follows, if it does.
 
     Examples
     --------
@@ -75,6 +75,7 @@ class Plan:
     stages: tuple[Stage, ...]
     seed: int = 0
     search: str = "auto"
+    baseline: str = ""
     notes: tuple[str, ...] = field(default=(), compare=False)
 
     def to_dict(self) -> dict[str, Any]:
@@ -90,13 +91,14 @@ class Plan:
                          "regularisers": tuple(s["regularisers"]), "priors": tuple(s.get("priors", ()))})
                 for s in data["stages"])
             return cls(data["model"], data["init"], stages, data["seed"],
-                       data.get("search", "auto"), tuple(data["notes"]))
+                       data.get("search", "auto"), data.get("baseline", ""), tuple(data["notes"]))
         except (KeyError, TypeError) as error:
             raise OptionError(f"this is no plan as Plan.to_dict gives it ({type(error).__name__}: {error}); begin from "
                               "classreg.plan(...).to_dict() and change that") from error
 
     def __str__(self) -> str:
-        lines = [f"model = {self.model}", f"init = {self.init}", f"seed = {self.seed}", f"search = {self.search}"]
+        lines = [f"model = {self.model}", f"init = {self.init}", f"seed = {self.seed}", f"search = {self.search}",
+                 *([f"baseline = {self.baseline}"] if self.baseline else [])]
         for s in self.stages:
             lines += ["", f"[{s.name}]"]
             for kind in ("transform", "metric", "optimiser"):

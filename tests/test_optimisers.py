@@ -11,7 +11,7 @@ import pytest
 
 import classreg
 from classreg import check
-from classreg.backend import SMALL
+from classreg.backend import SMALL, Workspace
 from classreg.datasets import head_phantom
 from classreg.draws import Random, Sobol
 from classreg.engine import Control, check_needs, run
@@ -45,6 +45,34 @@ def solve(fixed, moving, model, metric, regularisers, optimiser, count, control=
 @pytest.mark.parametrize("name", OPTIMISERS)
 def test_contract(name):
     check.optimiser(OPTIMISERS[name])
+
+
+def test_contract_with_steps_of_one_length():
+    check.optimiser(lambda: Greedy(pace="even", step=0.1))
+    with pytest.raises(OptionError, match="unknown pace of greedy 'evn'; did you mean 'even'"):
+        Greedy(pace="evn")
+
+
+@DIMENSIONS
+def test_an_even_pace_moves_all_places_by_one_factor_and_the_farthest_by_the_step(ndim):
+    fixed, moving = check.scene(ndim)
+    model = Dense(fixed.grid, np.eye(ndim + 1), compositive=True)
+    smooth = [Gaussian(1.0, "update"), Gaussian(0.0, "displacement")]
+    theta, optimiser = model.refine(model.identity(), fixed.grid), Greedy(pace="even", step=0.3)
+    with Workspace(1):
+        objective = Objective(fixed, moving, model, SSD(), smooth)
+        force = objective(theta).gradient.copy()
+        wanted = -smooth[0].smooth(force, fixed.grid, np.empty_like(force))
+        moved = optimiser.step(objective, theta, optimiser.init(objective, theta))
+    length = np.sqrt((moved**2).sum(0))
+    assert np.isclose(length.max(), 0.3 * fixed.grid.resolution, rtol=1e-5)
+    assert np.allclose(moved * np.sqrt((wanted**2).sum(0)).max() / length.max(), wanted, rtol=1e-4, atol=1e-9)
+    with Workspace(1):
+        empty = Image(np.zeros_like(fixed.array), fixed.grid)
+        objective = Objective(empty, empty, model, SSD(), smooth)
+        state = optimiser.init(objective, theta)
+        optimiser.step(objective, theta, state)
+    assert state.done == "the force is zero"
 
 
 @pytest.mark.parametrize("broken, message", [

@@ -6,9 +6,11 @@
 F is the force and H the diagonal of the Gauss-Newton matrix (the metric's curvature times the squared gradient of the
 warped image), <H> its typical value at the start of the level. Every place so moves at its own pace, however weak its
 contrast; where there is next to none, the damping lets the neighbours decide. `step` is a cap that is halved whenever
-the value has not improved for `patience` steps. Every step is short and all but smooth, so that compositive models
-hardly fold; nothing proves that they do not. Christensen et al., IEEE TIP 1996; Vercauteren et al., NeuroImage 2009;
-Yushkevich et al., 2016.
+the value has not improved for `patience` steps. With pace="even" all places move by one factor instead,
+w = -a G_update F, a such that the longest |w| is just `step`: the steps of one length that ANTs and greedy take.
+
+Every step is short and all but smooth, so that compositive models hardly fold; nothing proves that they do not.
+Christensen et al., IEEE TIP 1996; Vercauteren et al., NeuroImage 2009; Yushkevich et al., 2016.
 
 Must not import: registries, io, matplotlib.
 """
@@ -18,10 +20,12 @@ from __future__ import annotations
 import numpy as np
 
 from ..backend import workspace
-from ..errors import OptionError
+from ..errors import OptionError, unknown
 from ..kernels.cpu import dense
 from ..regularisers import smooths
 from .state import State
+
+PACES = ("newton", "even")
 
 
 class Greedy:
@@ -38,11 +42,17 @@ class Greedy:
         Steps without a better value before the length is halved.
     tolerance : float
         Stop below this length, in the same units.
+    pace : {"newton", "even"}
+        Whether each place moves by its own curvature, or all by one factor.
     """
 
     needs = frozenset({"smooth"})
 
-    def __init__(self, step: float = 0.5, damping: float = 0.15, patience: int = 5, tolerance: float = 0.02):
+    def __init__(self, step: float = 0.5, damping: float = 0.15, patience: int = 5, tolerance: float = 0.02,
+                 pace: str = "newton"):
+        if pace not in PACES:
+            raise unknown("pace of greedy", pace, PACES)
+        self.pace = pace
         self.first, self.damping, self.patience, self.tolerance = step, damping, patience, tolerance
 
     def init(self, objective, theta: np.ndarray) -> State:
@@ -50,7 +60,7 @@ class Greedy:
         e = objective(theta)
         if not np.isfinite(e.value):
             return State(e.value, e.terms, theta, e.value)
-        force, typical = e.normal
+        force, typical = self._force(e)
         return State(e.value, e.terms, theta, e.value,
                      memory={"force": force, "damping": self.damping * typical, "length": self.first, "waited": 0})
 
@@ -60,14 +70,11 @@ class Greedy:
         if not m["damping"] > 0:
             state.done = "the force is zero"
             return theta
-        images = len(m["force"]) - len(theta)  # a diagonal for each, after the forces of all
-        force, diagonal = m["force"][:-images], m["force"][-images:]
-        spare, fluid = ws.buffer("scratch", theta.shape, theta.dtype), self._filter(objective, "update")
-        np.maximum(fluid.smooth(diagonal, grid, spare[:images]), 0, out=diagonal)  # not every filter keeps the sign
         longest = m["length"] * grid.resolution
-        smooth, update = fluid.smooth(force, grid, spare), force  # smoothed, the force may be written over
-        for f, h, w in zip(*(a.reshape(images, -1, *grid.shape3) for a in (smooth, diagonal, update))):
-            ws.run(dense.newton, f.shape[1], f, h[0], m["damping"], longest, w)
+        update = (self._newton if self.pace == "newton" else self._even)(objective, theta, m, longest)
+        if update is None:
+            state.done = "the force is zero"
+            return theta
         field = self._filter(objective, objective.transform.acts_on)
         value = state.best_value
         for _ in range(10):  # a barrier refuses what would fold
@@ -81,13 +88,38 @@ class Greedy:
         state.keep(new, e)
         if not np.isfinite(e.value):
             return new
-        m["force"], _ = e.normal
+        m["force"], _ = self._force(e)
         m["waited"] = 0 if e.value < value else m["waited"] + 1
         if m["waited"] >= self.patience:
             m["length"], m["waited"] = m["length"] / 2, 0
             if m["length"] < self.tolerance:
                 state.done = "the step length fell below the tolerance"
         return new
+
+    def _force(self, evaluation):
+        """What steps are made of, and the typical curvature."""
+        return evaluation.normal if self.pace == "newton" else (evaluation.gradient, 1.0)
+
+    def _newton(self, objective, theta, m, longest):
+        """-G F / (G H + damping), in place of F."""
+        ws, grid = workspace(), objective.grid
+        images = len(m["force"]) - len(theta)  # a diagonal for each, after the forces of all
+        force, diagonal = m["force"][:-images], m["force"][-images:]
+        spare, fluid = ws.buffer("scratch", theta.shape, theta.dtype), self._filter(objective, "update")
+        np.maximum(fluid.smooth(diagonal, grid, spare[:images]), 0, out=diagonal)  # not every filter keeps the sign
+        smooth, update = fluid.smooth(force, grid, spare), force  # smoothed, the force may be written over
+        for f, h, w in zip(*(a.reshape(images, -1, *grid.shape3) for a in (smooth, diagonal, update))):
+            ws.run(dense.newton, f.shape[1], f, h[0], m["damping"], longest, w)
+        return update
+
+    def _even(self, objective, theta, m, longest):
+        """-G F, in place of F, with a longest vector of `longest` mm; None where there is no force."""
+        spare = workspace().buffer("scratch", theta.shape, theta.dtype)
+        smooth = self._filter(objective, "update").smooth(m["force"], objective.grid, spare)
+        reach = objective.transform.reach(smooth)
+        if not reach > 0:
+            return None
+        return np.multiply(smooth, smooth.dtype.type(-longest / reach), out=m["force"])
 
     @staticmethod
     def _free(theta, state):
