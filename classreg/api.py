@@ -186,7 +186,8 @@ def apply(transform, moving, reference, *, interpolation: str | None = None, out
     Parameters
     ----------
     transform : FittedTransform, Result, path or array
-        Fixed to moving; a file that ITK reads (any string is taken as a path), or a world matrix (d + 1, d + 1).
+        Fixed to moving; a transform file (any string is taken as a path; see
+        `classreg.io.read_transform` for those whose format must be named), or a world matrix (d + 1, d + 1).
     moving, reference : as in `register`
         Only the grid of the reference is used.
     interpolation : {"linear", "nearest", "cubic", "label"}, optional

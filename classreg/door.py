@@ -148,9 +148,9 @@ def begin_of(init, fixed: Image, moving: Image) -> FittedTransform | None:
 
 def _like_path(name: str) -> bool:
     """Whether a string means a file: it is there, lies in a folder, or has the suffix of a transform."""
-    from .io.itk import FIELDS, LINEAR
+    from .io.transforms import suffixes
 
-    return os.path.exists(name) or os.path.basename(name) != name or name.lower().endswith((*LINEAR, *FIELDS, ".xfm"))
+    return os.path.exists(name) or os.path.basename(name) != name or name.lower().endswith((*suffixes(), ".xfm"))
 
 
 def transform_of(given, grid: Grid, to_grid: Grid, name: str) -> FittedTransform:
@@ -161,9 +161,9 @@ def transform_of(given, grid: Grid, to_grid: Grid, name: str) -> FittedTransform
     if isinstance(given, FittedTransform):
         found = given
     elif isinstance(given, (str, os.PathLike)):
-        from .io.itk import read_transform
+        from .io.transforms import read_transform
 
-        found = read_transform(given, grid)
+        found = read_transform(given, grid, to_grid)
     elif isinstance(given, (np.ndarray, Sequence)):
         matrix = real_numbers(given, name)
         if matrix.shape != (d + 1, d + 1):

@@ -156,8 +156,8 @@ class FittedTransform:
             raise InputError(f"{int((~np.isfinite(points)).any(1).sum())} of {len(points)} points are not finite")
         grids = (self.grid, self.to_grid) if frm == self.frm else (self.to_grid, self.grid)
         if space != "world" and None in grids:
-            raise OptionError("index and pixel coordinates need the grids of both images; this transform was read from "
-                              "a file: use space='world'")
+            raise OptionError("index and pixel coordinates need the grids of both images, and this transform has "
+                              "none at one end: use space='world', or read it with moving=")
         if len(points) == 0:
             return points
         world = points if space == "world" else grids[0].to_world(points[:, ::-1] if space == "pixel" else points)

@@ -24,7 +24,7 @@ import numpy as np
 from . import __version__
 from .io import save_image
 from .io.atomic import atomic_path, writable_folder
-from .io.itk import write_displacement, write_transform
+from .io.transforms import write_transform
 from .report import write_report
 from .result import Result
 
@@ -62,7 +62,7 @@ def save(result: Result, folder: str | os.PathLike) -> None:
     save_image(result.warped, folder / "warped.nii.gz")
     write_transform(result.transform, folder / name)
     (folder / former).unlink(missing_ok=True)  # of another model: it would contradict the rest
-    write_displacement(result.transform, folder / "displacement.nii.gz")
+    write_transform(result.transform, folder / "displacement.nii.gz", format="displacement")
     with atomic_path(folder / "result.json") as temporary:
         text = json.dumps(_plain(describe(result)), indent=1, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8")

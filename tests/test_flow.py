@@ -11,7 +11,7 @@ from classreg.backend import Workspace
 from classreg.datasets import head_phantom
 from classreg.fitted import FittedTransform
 from classreg.grid import Grid
-from classreg.io.itk import read_transform
+from classreg.io import read_transform
 from classreg.resample import resample
 from classreg.sampling import Points
 from classreg.transforms import Velocity

@@ -16,8 +16,7 @@ from classreg import apply
 from classreg.fitted import FittedTransform
 from classreg.grid import Grid
 from classreg.image import Image
-from classreg.io import load
-from classreg.io.itk import read_transform, write_displacement, write_transform
+from classreg.io import load, read_transform, write_transform
 from classreg.mapping import Mapping
 from classreg.transforms import BSpline, Linear, Velocity
 
@@ -81,6 +80,14 @@ DEFORMABLE = {"bspline": random_spline, "dense": random_dense, "svf": random_vel
 MAKERS = {"affine": matrix_alone, **DEFORMABLE}
 
 
+def write_itk(transform, path):
+    write_transform(transform, path, format="itk")
+
+
+def write_displacement(transform, path):
+    write_transform(transform, path, format="displacement")
+
+
 def close(found, expected, tolerance=TOLERANCE):
     np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
 
@@ -119,7 +126,7 @@ def assert_maps_alike(transform, path, tolerance=TOLERANCE):
 def test_a_matrix_maps_the_same_in_itk(tmp_path, key, suffix):
     grid = GRIDS[key]
     transform, path = matrix_alone(grid), tmp_path / f"a{suffix}"
-    write_transform(transform, path)
+    write_itk(transform, path)
     assert_maps_alike(transform, path, 1e-9)
     np.testing.assert_allclose(sitk.ReadTransform(str(path)).GetCenter(), grid.centre)
     again = read_transform(path, grid)
@@ -133,7 +140,7 @@ def test_every_linear_model_has_its_centre(tmp_path, ndim, kind):
     grid = GRIDS["oblique" if ndim == 3 else "2-D"]
     model = Linear(grid, kind)
     transform = FittedTransform(kind, model, model.parameters(world_matrix(grid)), grid)
-    write_transform(transform, tmp_path / "a.tfm")
+    write_itk(transform, tmp_path / "a.tfm")
     assert_maps_alike(transform, tmp_path / "a.tfm", 1e-9)
     shift = sitk.ReadTransform(str(tmp_path / "a.tfm")).GetTranslation()
     np.testing.assert_allclose(shift, SHIFT[:ndim], atol=1e-9)  # about the centre, the turn moves nothing
@@ -144,7 +151,7 @@ def test_every_linear_model_has_its_centre(tmp_path, ndim, kind):
 def test_a_deformation_maps_the_same_in_itk_and_back(tmp_path, key, model):
     grid = GRIDS[key]
     transform = MAKERS[model](grid)
-    write_transform(transform, tmp_path / "a.h5")
+    write_itk(transform, tmp_path / "a.h5")
     assert [p.name for p in tmp_path.iterdir()] == ["a.h5"]
     assert_maps_alike(transform, tmp_path / "a.h5")
     again = read_transform(tmp_path / "a.h5", grid)
@@ -161,7 +168,7 @@ def test_lattices_of_any_spacing(tmp_path, spacing):
     """From one cell per voxel to one cell per axis; the far border must not fall out by rounding."""
     for key, name in itertools.product(["oblique", "2-D"], ["a.h5", "a.tfm"]):
         transform = random_spline(GRIDS[key], spacing)
-        write_transform(transform, tmp_path / name)
+        write_itk(transform, tmp_path / name)
         assert_maps_alike(transform, tmp_path / name)
         np.testing.assert_array_equal(read_transform(tmp_path / name, GRIDS[key]).theta, transform.theta)
 
@@ -170,7 +177,7 @@ def test_lattices_of_any_spacing(tmp_path, spacing):
 @pytest.mark.parametrize("shape", [(1, 10, 7), (8, 10, 1), (1, 1, 7)])
 def test_volumes_of_one_slice_stay_volumes(tmp_path, model, shape):
     transform = MAKERS[model](volume_grid("oblique", shape))
-    write_transform(transform, tmp_path / "a.h5")
+    write_itk(transform, tmp_path / "a.h5")
     assert_maps_alike(transform, tmp_path / "a.h5")
     points = inside(transform.grid)
     close(read_transform(tmp_path / "a.h5", transform.grid).map_points(points), held(transform, points))
@@ -194,7 +201,7 @@ def test_a_sheared_grid_is_covered_by_an_orthonormal_one(tmp_path, model):
             wave = 3 * np.sin((grid.points() - grid.centre) @ (0.2 * rotation(0.5, 0.4, 0.3)))
             mapping = Mapping(world_matrix(grid), np.moveaxis(wave, -1, 0).astype(np.float32), grid)
             transform = FittedTransform.from_mapping(mapping, grid)
-        write_transform(transform, tmp_path / "a.h5")
+        write_itk(transform, tmp_path / "a.h5")
         found = sitk.ReadTransform(str(tmp_path / "a.h5"))
         axes = np.reshape(found.GetNthTransform(1).GetDisplacementField().GetDirection(), (3, 3))
         np.testing.assert_allclose(axes.T @ axes, np.eye(3), atol=1e-12)
@@ -212,7 +219,7 @@ def test_an_inverse_and_a_composition_are_written_too(tmp_path):
     there = replace(random_dense(fixed), to_grid=moving)
     before = FittedTransform.from_matrix(world_matrix(fixed), fixed, frm="atlas", to="fixed")
     for transform in (there.inverse(), there.compose(before)):
-        write_transform(transform, tmp_path / "a.h5")
+        write_itk(transform, tmp_path / "a.h5")
         assert_maps_alike(transform, tmp_path / "a.h5")
 
 
@@ -248,7 +255,7 @@ def test_nitransforms_agrees(tmp_path, key):
     nitransforms = pytest.importorskip("nitransforms")
     grid, flip = GRIDS[key], np.array([-1, -1, 1])  # nitransforms takes and gives RAS
     linear = matrix_alone(grid)
-    write_transform(linear, tmp_path / "a.tfm")
+    write_itk(linear, tmp_path / "a.tfm")
     points = inside(grid)
     found = nitransforms.linear.load(str(tmp_path / "a.tfm"), fmt="itk")
     close(found.map(points * flip) * flip, linear.map_points(points), 1e-3)
@@ -273,7 +280,7 @@ def test_resampling_in_simpleitk_equals_apply(tmp_path, key, model):
     noise = gaussian_filter(np.random.default_rng(5).standard_normal(moving.shape), 1.5)
     image = Image((noise / noise.std()).astype(np.float32), moving)
     fixed = Image(np.ones(grid.shape, np.float32), grid)
-    write_transform(transform, tmp_path / "a.h5")
+    write_itk(transform, tmp_path / "a.h5")
     ours = apply(transform, image, fixed, outside=-9).array
     found = sitk.ReadTransform(str(tmp_path / "a.h5"))
     warped = sitk.Resample(image.to_sitk(), fixed.to_sitk(), found, sitk.sitkLinear, -9.0)
@@ -339,7 +346,7 @@ def test_foreign_deformations_hold_at_every_sample(tmp_path, key):
     grid, d = GRIDS[key], GRIDS[key].ndim
     affine = sitk.AffineTransform(world_matrix(grid)[:d, :d].ravel(), SHIFT[:d])
     nested, points = sitk.CompositeTransform([affine, foreign_spline(grid)]), samples(grid)
-    write_transform(random_spline(grid), tmp_path / "a.h5")
+    write_itk(random_spline(grid), tmp_path / "a.h5")
     cubic = sitk.ReadTransform(str(tmp_path / "a.h5")).GetNthTransform(1)
     quadratic = sitk.BSplineTransform(d, 2)  # on classreg's own lattice, but not its spline
     quadratic.SetFixedParameters(cubic.GetFixedParameters())

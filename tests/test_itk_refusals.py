@@ -10,10 +10,21 @@ import sys
 import nibabel as nib
 import numpy as np
 import pytest
-from test_itk import GRIDS, HEAD, MAKERS, close, matrix_alone, random_spline, volume_grid, world_matrix
+from test_itk import (
+    GRIDS,
+    HEAD,
+    MAKERS,
+    close,
+    matrix_alone,
+    random_spline,
+    volume_grid,
+    world_matrix,
+    write_displacement,
+    write_itk,
+)
 
-from classreg.errors import ClassregError, FileError, InputError
-from classreg.io.itk import read_transform, write_displacement, write_transform
+from classreg.errors import ClassregError, FileError, InputError, OptionError
+from classreg.io import read_transform
 
 AFFINE = HEAD + "AffineTransform_double_3_3\nParameters: 1 0 0 0 1 0 0 0 1 6 -4 3\nFixedParameters: 0 0 0\n"
 SPLINE = HEAD + "BSplineTransform_double_3_3\nParameters: 0\nFixedParameters: "
@@ -50,7 +61,7 @@ def test_texts_that_are_no_transform(tmp_path, text, error, message):
 def test_truncated_files_are_refused_at_every_length(tmp_path, model, suffix):
     grid = volume_grid("oblique", (4, 3, 5))
     transform = MAKERS[model](grid)
-    (write_displacement if ".nii" in suffix else write_transform)(transform, tmp_path / f"a{suffix}")
+    (write_displacement if ".nii" in suffix else write_itk)(transform, tmp_path / f"a{suffix}")
     data = (tmp_path / f"a{suffix}").read_bytes()
     cut = tmp_path / f"cut{suffix}"
     for length in [*np.linspace(0, len(data) - 1, 25).astype(int), len(data)]:
@@ -68,19 +79,19 @@ def test_paths_and_suffixes_that_cannot_be(tmp_path):
     grid = GRIDS["oblique"]
     linear, spline = matrix_alone(grid), random_spline(grid)
     (tmp_path / "b.xfm").write_text("x")
-    for name, message in [("gone.tfm", "no file"), ("", "folder"), ("b.xfm", "known are .tfm")]:
+    for name, message in [("gone.tfm", "no file"), ("", "folder"), ("b.xfm", "known are .h5")]:
         with pytest.raises(FileError, match=message):
             read_transform(tmp_path / name, grid)
     (tmp_path / "b.xfm").unlink()
     for write, transform, name, message in [
-            (write_transform, spline, "a.mat", "'bspline' is saved as one of .h5"),
-            (write_transform, linear, "a", "suffix is ''"), (write_transform, linear, "a.nii", "'.nii'"),
-            (write_displacement, linear, "a.mha", ".nii or .nii.gz"),
-            (write_transform, linear, "gone/a.tfm", "cannot write in"),
+            (write_itk, spline, "a.mat", "'bspline' is saved as one of .h5"),
+            (write_itk, linear, "a", "suffix is ''"), (write_itk, linear, "a.nii", "'.nii'"),
+            (write_displacement, linear, "a.mha", "known are .nii, .nii.gz"),
+            (write_itk, linear, "gone/a.tfm", "cannot write in"),
             (write_displacement, linear, "gone/a.nii.gz", "cannot write in")]:
         with pytest.raises(FileError, match=message):
             write(transform, tmp_path / name)
-    for write in (write_transform, write_displacement):
+    for write in (write_itk, write_displacement):
         with pytest.raises(InputError, match="from_matrix"):
             write(world_matrix(grid), tmp_path / "a.tfm")
     assert list(tmp_path.iterdir()) == []
@@ -89,15 +100,18 @@ def test_paths_and_suffixes_that_cannot_be(tmp_path):
 def test_niftis_that_are_no_displacement_field(tmp_path):
     grid, data = GRIDS["oblique"], np.zeros((9, 14, 11, 1, 3), np.float32)
     for values, intent, message in [
-            (data, "none", "intent 0"), (data[:, :, :, 0], "vector", "shape is"),
-            (data[..., :2], "vector", "a 3-D image needs"), (data + np.nan, "vector", "not finite")]:
+            (data[..., 0, 0], "vector", "shape is"), (data[..., :2], "vector", "a 3-D image needs"),
+            (data + np.nan, "vector", "not finite"), (data, "fnirt disp field", "of another tool")]:
         file = nib.Nifti1Image(values, np.eye(4))
         file.header.set_intent(intent)
         nib.save(file, tmp_path / "u.nii")
         with pytest.raises(InputError, match=message):
-            read_transform(tmp_path / "u.nii", grid)
+            read_transform(tmp_path / "u.nii", grid, format="displacement")
+    nib.save(nib.Nifti1Image(data, np.eye(4)), tmp_path / "u.nii")  # declares nothing
     with pytest.raises(InputError, match="a 2-D image needs"):
-        read_transform(tmp_path / "u.nii", GRIDS["2-D"])
+        read_transform(tmp_path / "u.nii", GRIDS["2-D"], format="displacement")
+    with pytest.raises(OptionError, match="cannot tell the format .* displacement, displacement-ras"):
+        read_transform(tmp_path / "u.nii", grid)
 
 
 # -------------------------------------------------------------------------------------- a disk that runs full
@@ -114,7 +128,7 @@ from classreg.errors import FileError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 grid = GRIDS["oblique"]
 transform = (random_spline if {name[0]!r} == "b" else matrix_alone)(grid)
-write = write_displacement if ".nii" in {name!r} else write_transform
+write = write_displacement if ".nii" in {name!r} else write_itk
 for limit in (0, 60, 150, 500, 700):
     if {name[0]!r} == "a" and {name[2:]!r} != "h5" and limit > 150:
         continue

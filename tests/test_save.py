@@ -19,8 +19,7 @@ from classreg.engine import Record
 from classreg.errors import FileError
 from classreg.fitted import FittedTransform
 from classreg.image import Image
-from classreg.io import save_image
-from classreg.io.itk import read_transform
+from classreg.io import read_transform, save_image
 from classreg.planning import Plan
 from classreg.result import Result
 

@@ -1,195 +1,84 @@
-"""Transforms as ITK holds them, for SimpleITK, ANTs, Slicer: .tfm, .txt, .mat, .h5, displacement NIfTIs.
+"""Transforms as ITK holds them, for SimpleITK, ANTs, Slicer: .tfm, .txt, .mat, .h5.
 
 World and direction are ITK's own (LPS mm, fixed to moving), so nothing is flipped or inverted:
 
     linear models      AffineTransform about the model's centre
     bspline            A (x + u(x)) as CompositeTransform [A, u]: ITK applies the last one, u, first
     dense and others   the same, u as a DisplacementFieldTransform, interpolated linearly on both sides
-    displacement file  phi(x) - x in mm, float32, (x, y, z, 1, 3), intent "vector", as ANTs writes its warps
 
-Outside its grid a field keeps its border value in classreg and is zero in ITK. On a sheared fixed grid fields
-are written on an orthonormal grid that covers it, interpolated linearly between its samples.
+Read are all classes that SimpleITK knows, and composites. A spline that classreg wrote for the fixed grid comes back
+as one, exactly; one displacement field keeps its own grid; any other deformation is sampled on the fixed grid. Outside
+its grid a field keeps its border value in classreg and is zero in ITK. On a sheared fixed grid fields are written on an
+orthonormal grid that covers it, interpolated linearly between its samples.
 
-Must not import: metrics, the engine, cli. SimpleITK and nibabel are imported on first use.
+Must not import: metrics, the engine, cli. SimpleITK is imported on first use.
 """
 
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import ClassregError, FileError, InputError
+from ..errors import FileError, InputError
 from ..fitted import FittedTransform
 from ..grid import Grid
 from ..image import Image
 from ..mapping import Mapping
 from ..transforms import BSpline
-from . import nifti
+from . import matrices
 from .atomic import atomic_path
-from .files import GZIP_RATIO, check_declared, existing, reason, suffix_of
+from .files import reason, suffix_of
 from .images import load
+from .vectors import orthonormal
 
 TEXT = (".tfm", ".txt")
-LINEAR = (*TEXT, ".mat", ".h5")
+SUFFIXES = (*TEXT, ".mat", ".h5")
 DEFORMABLE = (".h5", *TEXT)
-FIELDS = (".nii", ".nii.gz")
-SHEAR = 1e-4  # cosine between two axes up to which they count as orthogonal
+ORDER = "last"
 BORDER = 1  # cells of an exported lattice beyond the fixed samples, since ITK drops points on its border
 
 
-def write_transform(transform: FittedTransform, path: str | os.PathLike) -> None:
+def read(path: Path, fixed: Grid, moving: Grid | None = None) -> FittedTransform:
+    """The transform in a file that ITK, SimpleITK, ANTs or `write` wrote."""
+    found = _load(path)
+    if found.GetDimension() != fixed.ndim:
+        raise InputError(f"{path} holds a {found.GetDimension()}-D transform, the image is {fixed.ndim}-D")
+    return _from_itk(found, fixed, path)
+
+
+def write(transform: FittedTransform, path: Path) -> None:
     """Write a transform that ITK maps points with as classreg does, everywhere inside the fixed image.
 
-    Parameters
-    ----------
-    transform : FittedTransform
-        Of any model, 2-D or 3-D.
-    path : path
-        .tfm, .txt or .h5; .mat too for linear models. A dense field as text is slow and large: prefer .h5.
-
-    Raises
-    ------
-    FileError
-        If the suffix does not fit the model, or the file cannot be written; no part of it is left then.
-    InputError
-        If `transform` is not a FittedTransform.
-
-    Notes
-    -----
-    A spline is exact. So is a field, but for a sheared fixed grid, where it is interpolated once more.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> grid = Grid.from_spacing((8, 9, 7), 2.0)
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_transform(FittedTransform.from_matrix(np.diag([2.0, 1, 1, 1]), grid), folder + "/a.tfm")
-    ...     read_transform(folder + "/a.tfm", grid).map_points([[3.0, 4, 5]])
-    array([[6., 4., 5.]])
+    .mat holds linear models only; a dense field as text is slow and large: prefer .h5.
     """
-    _check(transform)
-    suffix, allowed = suffix_of(path), LINEAR if transform.linear else DEFORMABLE
-    if suffix not in allowed:
+    allowed = SUFFIXES if transform.linear else DEFORMABLE
+    if suffix_of(path) not in allowed:
         raise FileError(f"cannot write {path}: a transform of model {transform.model!r} is saved as one of "
-                        f"{', '.join(allowed)}; the suffix is {suffix!r}")
+                        f"{', '.join(allowed)}; the suffix is {suffix_of(path)!r}")
     import SimpleITK as sitk
 
     found = _to_itk(transform)
     with atomic_path(path) as temporary:
-        if suffix == ".h5":  # a disk that runs full under HDF5 ends the process: see first that there is room
+        if suffix_of(path) == ".h5":  # a disk that runs full under HDF5 ends the process: see first that there is room
             temporary.write_bytes(bytes(8 * found.GetNumberOfParameters() + 32768))
         try:
             sitk.WriteTransform(found, str(temporary))
             # under a text or Matlab file ITK does not notice
-            whole = suffix == ".h5" or _load(temporary).GetParameters() == found.GetParameters()
+            whole = suffix_of(path) == ".h5" or _load(temporary).GetParameters() == found.GetParameters()
         except (RuntimeError, FileError) as error:
             raise FileError(f"cannot write {path}: {reason(error)}") from error
         if not whole:
             raise FileError(f"cannot write {path}: it came back incomplete; is the disk full?")
 
 
-def read_transform(path: str | os.PathLike, grid: Grid) -> FittedTransform:
-    """Read a transform that ITK, SimpleITK, ANTs or `write_transform` wrote, or a displacement field.
-
-    Parameters
-    ----------
-    path : path
-        .tfm, .txt, .mat, .h5: any class that SimpleITK knows, or a composite of them. .nii, .nii.gz: a
-        displacement field in the ANTs convention, (x, y, z, 1, 3) or, in 2-D, (x, y, 1, 1, 2).
-    grid : Grid
-        The fixed grid. A spline written by classreg for this grid comes back as a spline; one displacement
-        field keeps its own grid; any other deformation is sampled on `grid`.
-
-    Returns
-    -------
-    FittedTransform
-        From "fixed" to "moving".
-
-    Raises
-    ------
-    FileError
-        If the file is missing, truncated, damaged, or of a class or format that is not known.
-    InputError
-        If its dimension is not that of `grid`, its numbers are not finite, its matrix is not invertible, it
-        holds several transforms that no composite orders, or a NIfTI is not a displacement field.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> grid = Grid.from_spacing((9, 7), 2.0)
-    >>> shift = FittedTransform.from_matrix([[1, 0, 3], [0, 1, -4], [0, 0, 1]], grid)
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_displacement(shift, folder + "/u.nii")
-    ...     read_transform(folder + "/u.nii", grid).map_points([[5.0, 6.0]])
-    array([[8., 2.]])
-    """
-    path = existing(path)
-    if path.is_dir():
-        raise FileError(f"{path} is a folder; give the transform file")
-    suffix = suffix_of(path)
-    if suffix not in LINEAR + FIELDS:
-        raise FileError(f"cannot read {path} as a transform: the suffix is {suffix!r}; known are "
-                        f"{', '.join(LINEAR + FIELDS)}")
-    if suffix in FIELDS:
-        out = FittedTransform.from_mapping(_read_displacement(path, grid.ndim), grid)
-    else:
-        found = _load(path)
-        if found.GetDimension() != grid.ndim:
-            raise InputError(f"{path} holds a {found.GetDimension()}-D transform, the image is {grid.ndim}-D")
-        out = _from_itk(found, grid, path)
-    if not (np.isfinite(out.matrix).all() and np.isfinite(out.theta).all()):
-        raise InputError(f"{path} holds numbers that are not finite; write it again")
-    return out
-
-
-def write_displacement(transform: FittedTransform, path: str | os.PathLike) -> None:
-    """Write phi(x) - x on the fixed grid as a NIfTI displacement field in the ANTs convention.
-
-    Parameters
-    ----------
-    transform : FittedTransform
-        Of any model.
-    path : path
-        .nii or .nii.gz: float32, mm, (x, y, z, 1, 3), in 2-D (x, y, 1, 1, 2); components along world
-        x, y[, z] (LPS), intent code 1007 (vector).
-
-    Raises
-    ------
-    FileError
-        If the suffix is another, or the file cannot be written; no part of it is left then.
-    InputError
-        If `transform` is not a FittedTransform.
-
-    Examples
-    --------
-    >>> import nibabel, tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     shift = FittedTransform.from_matrix([[1, 0, 3], [0, 1, -4], [0, 0, 1]], Grid.from_spacing((9, 7)))
-    ...     write_displacement(shift, folder + "/u.nii")
-    ...     nibabel.load(folder + "/u.nii").get_fdata()[2, 5].ravel()
-    array([ 3., -4.])
-    """
-    _check(transform)
-    if suffix_of(path) not in FIELDS:
-        raise FileError(f"cannot write {path}: a displacement field is saved as .nii or .nii.gz")
-    import nibabel as nib
-
-    grid = _orthonormal(transform.grid)
-    image = Image(transform.displacement(grid), grid).to_nibabel()
-    out = nib.Nifti1Image(np.asarray(image.dataobj)[:, :, :, None, :], image.affine, image.header)
-    out.header.set_intent("vector")
-    out.header.set_xyzt_units("mm")
-    with atomic_path(path) as temporary:
-        nib.save(out, temporary)
-
-
-def _check(transform) -> None:
-    if not isinstance(transform, FittedTransform):
-        raise InputError(f"a FittedTransform is needed, not {type(transform).__name__}; for a result give "
-                         "result.transform, for a matrix FittedTransform.from_matrix(matrix, grid)")
+def recognise(path: Path) -> bool:
+    """Whether a file is ITK's: by suffix, or by its first line; of .mat files, that it is no text."""
+    start = path.open("rb").read(64)
+    if suffix_of(path) == ".mat":
+        return b"\0" in start
+    return suffix_of(path) != ".txt" or start.startswith(b"#Insight Transform File")
 
 
 # ----------------------------------------------------------------------------------------------------- to ITK
@@ -202,7 +91,7 @@ def _to_itk(transform: FittedTransform):
     affine = sitk.AffineTransform(linear.ravel().tolist(), shift.tolist(), centre.tolist())
     if transform.linear:
         return affine
-    grid = _orthonormal(transform.transform.grid)
+    grid = orthonormal(transform.transform.grid)
     if isinstance(transform.transform, BSpline) and grid is transform.transform.grid:
         inner = _spline(transform)
     else:
@@ -243,23 +132,6 @@ def _geometry(grid: Grid) -> list[float]:
     d, spacing = grid.ndim, grid.spacing[::-1]
     direction = grid.affine[:d, :d][:, ::-1] / spacing
     return np.concatenate([grid.shape[::-1], grid.affine[:d, d], spacing, direction.ravel()]).tolist()
-
-
-def _orthonormal(grid: Grid) -> Grid:
-    """The grid itself; for a sheared one, an orthonormal grid of its spacing that covers it."""
-    d, spacing = grid.ndim, grid.spacing
-    axes = grid.affine[:d, :d] / spacing
-    if np.abs(axes.T @ axes - np.eye(d)).max() <= SHEAR:
-        return grid
-    u, _, vt = np.linalg.svd(axes)
-    turn = u @ vt
-    along = grid.corners() @ turn
-    low, high = along.min(0), along.max(0)
-    shape = np.ceil((high - low) / spacing - 1e-6).astype(int) + 1
-    affine = np.eye(d + 1)
-    affine[:d, :d] = turn * spacing
-    affine[:d, d] = turn @ ((low + high - (shape - 1) * spacing) / 2)
-    return Grid(tuple(shape), affine)
 
 
 # --------------------------------------------------------------------------------------------------- from ITK
@@ -341,10 +213,8 @@ def _from_itk(found, grid: Grid, path: Path) -> FittedTransform:
         parts = [found.GetNthTransform(k) for k in range(found.GetNumberOfTransforms())]
     while parts and parts[0].IsLinear():
         matrix = matrix @ _matrix(parts.pop(0))
-    if abs(np.linalg.det(matrix)) < 1e-9:
-        raise InputError(f"the matrix in {path} is not invertible: {matrix.tolist()}")
     if not parts:
-        return FittedTransform.from_matrix(matrix, grid)
+        return matrices.fitted(matrix, grid, path)
     first = parts[0]
     if len(parts) == 1 and isinstance(first, sitk.DisplacementFieldTransform):
         field = load(first.GetDisplacementField(), channels="last")
@@ -386,31 +256,3 @@ def _from_spline(found, matrix: np.ndarray, grid: Grid) -> FittedTransform | Non
     theta = np.ascontiguousarray(theta if d == 3 else theta[:, None])
     spline = BSpline(grid, float(lattice.spacing.min()), matrix)
     return FittedTransform("bspline", spline, theta, grid)
-
-
-def _read_displacement(path: Path, d: int) -> Mapping:
-    """The field in a NIfTI whose header declares displacement vectors."""
-    import nibabel as nib
-
-    try:
-        file = nib.load(path, mmap=False)
-        shape, intent = file.shape, int(file.header["intent_code"])
-        dispvect = nib.nifti1.intent_codes["displacement vector"]
-        if len(shape) != 5 or shape[3] != 1 or intent not in (nib.nifti1.intent_codes["vector"], dispvect):
-            raise InputError(f"{path} is no displacement field in the ANTs convention: its shape is {shape}, "
-                             f"its intent {intent}; shape (x, y, z, 1, 3) and intent 1007 are needed")
-        if shape[4] != d or (d == 2 and shape[2] != 1):
-            needed = "(x, y, z, 1, 3)" if d == 3 else "(x, y, 1, 1, 2)"
-            raise InputError(f"{path} holds a field of shape {shape}; a {d}-D image needs {needed}")
-        declared = file.dataobj.offset + math.prod(shape) * file.dataobj.dtype.itemsize
-        check_declared(declared, path, GZIP_RATIO if suffix_of(path).endswith(".gz") else 1)
-        image = nifti.from_nibabel(file.slicer[:, :, :, 0] if d == 3 else file, "last", str(path))
-    except ClassregError:
-        raise
-    except Exception as error:  # a foreign parser on a foreign file: anything may come
-        raise FileError(f"cannot read {path}, which is truncated or damaged: {reason(error)}; "
-                        "copy or download it again") from error
-    field = image.array.astype(np.float32)
-    if intent == dispvect:  # the one intent whose components NIfTI, and ITK, take as RAS
-        field[:2] *= -1
-    return Mapping(np.eye(d + 1), field, image.grid)

@@ -1,0 +1,233 @@
+"""Transforms in and out of other tools: one door, and one format per tool behind it.
+
+A format is a module of this package, or an object, with
+
+    SUFFIXES                         what its files end in
+    read(path, fixed, moving)        the transform from fixed to moving; both grids, moving may be None
+    write(transform, path)
+    recognise(path) -> bool          optional: whether the content of a file shows that it is of this format and no
+                                     other; one that has no such sign is read and written by name only
+    ORDER                            optional: which of several files points meet first, "first" or "last"
+
+and one line in `FORMATS`. The formula of each stands in its own docstring. World is LPS mm inside, and phi takes
+fixed world points to moving world points, whatever the file holds.
+
+Must not import: metrics, the engine, cli. SimpleITK and nibabel are imported on first use.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import FileError, InputError, OptionError, unknown
+from ..fitted import FittedTransform
+from ..grid import Grid
+from ..image import Image
+from . import itk
+from .displacement import Displacement, Vectors
+from .files import existing, suffix_of
+
+FORMATS: dict[str, Any] = {
+    "itk": itk,
+    "displacement": Vectors("lps"), "displacement-ras": Displacement("ras"),
+    "displacement-voxel": Displacement("voxel"),
+}
+
+
+def read_transform(path, fixed, moving=None, *, format: str = "auto", inverse: bool | Sequence[bool] = False,
+                   frm: str = "fixed", to: str = "moving") -> FittedTransform:
+    """Read a transform that another tool, or `write_transform`, wrote.
+
+    Parameters
+    ----------
+    path : path or list of paths
+        A list is composed in the order of the tool whose format is named.
+    fixed, moving : Grid or Image
+        At both ends. The moving one is needed where a file counts in its voxels, and for points in index or pixel
+        coordinates.
+    format : str
+        A name in `FORMATS`, or auto: by suffix and content.
+    inverse : bool, or list of bool with a list of paths
+        Whether a file takes moving points to fixed ones, on the moving grid, and is to be turned round.
+    frm, to : str
+        What the ends are called.
+
+    Returns
+    -------
+    FittedTransform
+        From `frm` to `to`. A field keeps its own grid.
+
+    Raises
+    ------
+    FileError
+        If a file is missing, truncated, damaged, or of no format that is known or can be told.
+    InputError
+        If it does not fit: its dimension, shape or place, numbers that are not finite, a matrix that is singular.
+    OptionError
+        If the format is unknown, needs the moving grid, or has no order for a list.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> grid = Grid.from_spacing((9, 7), 2.0)
+    >>> shift = FittedTransform.from_matrix([[1, 0, 3], [0, 1, -4], [0, 0, 1]], grid)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_transform(shift, folder + "/a.tfm")
+    ...     read_transform(folder + "/a.tfm", grid).map_points([[5.0, 6.0]])
+    array([[8., 2.]])
+    """
+    fixed, moving = _grid(fixed, "fixed"), None if moving is None else _grid(moving, "moving")
+    if moving is not None and moving.ndim != fixed.ndim:
+        raise InputError(f"the fixed grid is {fixed.ndim}-D, the moving one {moving.ndim}-D; both need one dimension")
+    if isinstance(path, (list, tuple)):
+        found = _read_list(list(path), fixed, moving, format, inverse)
+    else:
+        found = _read_one(path, fixed, moving, format, inverse)
+    return replace(found, grid=fixed, to_grid=moving, frm=frm, to=to)
+
+
+def write_transform(transform: FittedTransform, path: str | os.PathLike, *, format: str = "auto") -> None:
+    """Write a transform for another tool.
+
+    Parameters
+    ----------
+    transform : FittedTransform
+        Of any model; some formats hold linear ones only, and some need its `to_grid`.
+    path : path
+        A file of that name is replaced once the new one is complete.
+    format : str
+        A name in `FORMATS`, or auto: by suffix, where only one format has it.
+
+    Raises
+    ------
+    FileError
+        If the suffix does not fit, or the file cannot be written; no part of it is left then.
+    InputError
+        If `transform` is not a FittedTransform.
+    OptionError
+        If the format is unknown, or cannot hold this transform.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> shift = FittedTransform.from_matrix([[1, 0, 3], [0, 1, -4], [0, 0, 1]], Grid.from_spacing((9, 7)))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_transform(shift, folder + "/u.nii.gz", format="displacement")
+    ...     read_transform(folder + "/u.nii.gz", shift.grid).map_points([[5.0, 6.0]])
+    array([[8., 2.]])
+    """
+    if not isinstance(transform, FittedTransform):
+        raise InputError(f"a FittedTransform is needed, not {type(transform).__name__}; for a result give "
+                         "result.transform, for a matrix FittedTransform.from_matrix(matrix, grid)")
+    path = Path(path)
+    name = _by_suffix(path) if format == "auto" else format
+    _format(name, path, "write").write(transform, path)
+
+
+def suffixes() -> tuple[str, ...]:
+    """What files of transforms end in."""
+    return tuple(sorted({suffix for found in FORMATS.values() for suffix in found.SUFFIXES}))
+
+
+def _grid(given, name: str) -> Grid:
+    grid = given.grid if isinstance(given, Image) else given
+    if not isinstance(grid, Grid):
+        raise InputError(f"{name} is a Grid or an Image, to tell where the transform lies; got a "
+                         f"{type(given).__name__}: classreg.io.load(path) reads an image")
+    return grid
+
+
+def _format(name: str, path: Path, what: str):
+    """The format of a name, once the suffix is found to be one of its own."""
+    if name not in FORMATS:
+        raise unknown("format", name, [*FORMATS, "auto"])
+    found = FORMATS[name]
+    if suffix_of(path) not in found.SUFFIXES:
+        raise FileError(f"cannot {what} {path} as {name}: the suffix is {suffix_of(path)!r}; known are "
+                        f"{', '.join(found.SUFFIXES)}")
+    return found
+
+
+def _having(suffix: str, path: Path, what: str) -> list[str]:
+    """Names of the formats whose files end so."""
+    names = [name for name, found in FORMATS.items() if suffix in found.SUFFIXES]
+    if not names:
+        raise FileError(f"cannot {what} {path} as a transform: the suffix is {suffix!r}; known are "
+                        f"{', '.join(suffixes())}")
+    return names
+
+
+def _by_suffix(path: Path) -> str:
+    """The one format that a file to be written can have."""
+    names = _having(suffix_of(path), path, "write")
+    own = [name for name in names if hasattr(FORMATS[name], "recognise")]
+    if len(own) == 1:
+        return own[0]
+    raise OptionError(f"cannot tell the format of {path}: several tools have {suffix_of(path)!r} files; say which "
+                      f"with format=: {', '.join(names)}")
+
+
+def _by_content(path: Path) -> str:
+    """The one format that a file shows to be of, or the only one with its suffix."""
+    names = _having(suffix_of(path), path, "read")
+    own = [name for name in names if hasattr(FORMATS[name], "recognise")]
+    sure = own if len(own) == 1 == len(names) else [name for name in own if FORMATS[name].recognise(path)]
+    if len(sure) == 1:
+        return sure[0]
+    raise OptionError(f"cannot tell the format of {path} by its suffix and content; say which with format=: "
+                      f"{', '.join(sure or names)}")
+
+
+def _read_one(path, fixed: Grid, moving: Grid | None, format: str, inverse) -> FittedTransform:
+    """One file, checked, from fixed to moving."""
+    path = existing(path)
+    if path.is_dir():
+        raise FileError(f"{path} is a folder; give the transform file")
+    found = _format(_by_content(path) if format == "auto" else format, path, "read")
+    if not inverse:
+        return _checked(found.read(path, fixed, moving), path, fixed)
+    back = _checked(found.read(path, moving or fixed, fixed), path, moving or fixed)
+    if back.linear:
+        return FittedTransform.from_matrix(np.linalg.inv(back.matrix), fixed, moving)
+    if moving is None:
+        raise OptionError(f"{path} holds a field, and to turn it round needs the moving grid: give moving=")
+    return replace(back, to_grid=fixed).inverse()
+
+
+def _checked(found: FittedTransform, path: Path, grid: Grid) -> FittedTransform:
+    """Refuse what no reader may hand on."""
+    if found.ndim != grid.ndim:
+        raise InputError(f"{path} holds a {found.ndim}-D transform, the image is {grid.ndim}-D")
+    if not (np.isfinite(found.matrix).all() and np.isfinite(found.theta).all()):
+        raise InputError(f"{path} holds numbers that are not finite; write it again")
+    if abs(np.linalg.det(found.matrix)) < 1e-9:
+        raise InputError(f"the matrix in {path} is not invertible: {found.matrix.tolist()}")
+    return found
+
+
+def _read_list(paths: list, fixed: Grid, moving: Grid | None, format: str, inverse) -> FittedTransform:
+    """Several files, composed."""
+    turned = [inverse] * len(paths) if isinstance(inverse, (bool, np.bool_)) else list(inverse)
+    if not paths or len(turned) != len(paths):
+        raise OptionError(f"{len(paths)} files and {len(turned)} values of inverse were given; give at least one file "
+                          "and a value for each")
+    if format != "auto" and format not in FORMATS:
+        raise unknown("format", format, [*FORMATS, "auto"])
+    order = getattr(FORMATS.get(format), "ORDER", None)
+    if len(paths) > 1 and order is None:
+        ordered = [name for name, found in FORMATS.items() if hasattr(found, "ORDER")]
+        raise OptionError(f"format {format!r} does not say in which order {len(paths)} files apply; name one that does "
+                          f"({', '.join(ordered)}), or read them one by one and compose: outer.compose(inner)")
+    steps = list(zip(paths, turned))
+    whole = None
+    for k, (path, back) in enumerate(steps if order != "last" else steps[::-1]):
+        step = _read_one(path, fixed, moving, format, back)
+        step = replace(step, frm=str(k), to=str(k + 1))
+        whole = step if whole is None else step.compose(whole)
+    return whole

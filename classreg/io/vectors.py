@@ -1,0 +1,117 @@
+"""Vector NIfTIs, and displacements between two frames of coordinates: what all formats of fields share.
+
+A tool counts in frames of its own, p = P x at the fixed end and q = Q y at the moving one (P, Q affine, of world LPS
+mm): RAS mm, voxels, FSL's scaled voxels. Its field is d = q - p, so
+
+    d(x) = Q phi(x) - P x,    phi(x) = Q^-1 (P x + d) = A (x + u),  A = Q^-1 P,  u = P^-1 d (linear part)
+
+and nothing is lost either way: reading keeps the field's own samples.
+
+Must not import: SimpleITK, metrics, the engine. nibabel is imported on first use.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import ClassregError, FileError, InputError
+from ..fitted import FittedTransform
+from ..grid import Grid
+from ..image import Image
+from ..mapping import Mapping
+from . import nifti
+from .atomic import atomic_path
+from .files import GZIP_RATIO, check_declared, reason, suffix_of
+
+SUFFIXES = (".nii", ".nii.gz")
+SHEAR = 1e-4  # cosine between two axes up to which they count as orthogonal
+
+
+def pixel(grid: Grid) -> np.ndarray:
+    """World to voxel numbers along x, y[, z]: the frame of a file that counts in voxels, (d + 1, d + 1)."""
+    turned = grid.affine[:, [*range(grid.ndim)[::-1], grid.ndim]]
+    return np.linalg.inv(turned)
+
+
+def from_frames(field: np.ndarray, grid: Grid, p: np.ndarray, q: np.ndarray) -> Mapping:
+    """The mapping of d (d, *grid.shape) between the frames P and Q, both (d + 1, d + 1)."""
+    d = grid.ndim
+    u = np.einsum("ij,j...->i...", np.linalg.inv(p)[:d, :d], field)
+    return Mapping(np.linalg.solve(q, p), np.ascontiguousarray(u, np.float32), grid)
+
+
+def to_frames(transform: FittedTransform, grid: Grid, p: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """d (d, *grid.shape) float32 between the frames P and Q on a grid."""
+    d, world = grid.ndim, np.moveaxis(grid.points(), -1, 0)
+    rest = q - p
+    out = np.einsum("ij,j...->i...", q[:d, :d], transform.displacement(grid).astype(float))
+    out += np.einsum("ij,j...->i...", rest[:d, :d], world) + rest[:d, d].reshape((d,) + (1,) * d)
+    return out.astype(np.float32)
+
+
+def head(path: Path) -> tuple[tuple[int, ...], int, str]:
+    """Shape, intent code and intent name of a NIfTI; FileError where it is none."""
+    import nibabel as nib
+
+    try:
+        file = nib.load(path, mmap=False)
+        return file.shape, int(file.header["intent_code"]), file.header.get_intent()[2]
+    except Exception as error:  # a foreign parser on a foreign file: anything may come
+        raise FileError(f"cannot read {path}, which is truncated, damaged or no NIfTI: {reason(error)}; "
+                        "copy or download it again") from error
+
+
+def read(path: Path, d: int) -> tuple[np.ndarray, Grid]:
+    """Vectors (d, *shape) float32 and their grid, from (x, y, z, 1, d) or (x, y, z, d); in 2-D from (x, y, 1, 1, 2)."""
+    import nibabel as nib
+
+    shape, intent, _ = head(path)
+    rest = shape[3:] if len(shape) < 5 else shape[4:] if shape[3] == 1 else ()
+    if rest != (d,) or (d == 2 and (len(shape) < 5 or shape[2] != 1)):
+        needed = "(x, y, z, 1, 3) or (x, y, z, 3)" if d == 3 else "(x, y, 1, 1, 2)"
+        raise InputError(f"{path} is no field of {d}-D vectors: its shape is {shape}, its intent {intent}; a {d}-D "
+                         f"image needs {needed}")
+    try:
+        file = nib.load(path, mmap=False)
+        declared = file.dataobj.offset + math.prod(shape) * file.dataobj.dtype.itemsize
+        check_declared(declared, path, GZIP_RATIO if suffix_of(path).endswith(".gz") else 1)
+        image = nifti.from_nibabel(file.slicer[:, :, :, 0] if d == 3 and len(shape) == 5 else file, "last", str(path))
+    except ClassregError:
+        raise
+    except Exception as error:  # a foreign parser on a foreign file: anything may come
+        raise FileError(f"cannot read {path}, which is truncated or damaged: {reason(error)}; "
+                        "copy or download it again") from error
+    return image.array.astype(np.float32), image.grid
+
+
+def write(field: np.ndarray, grid: Grid, path: Path, *, axes: int = 5, intent="vector") -> None:
+    """Write vectors (d, *grid.shape) as (x, y, z, 1, d), in 2-D (x, y, 1, 1, 2), or with 4 axes as (x, y, z, d)."""
+    import nibabel as nib
+
+    image = Image(field, grid).to_nibabel()
+    data = np.asarray(image.dataobj)
+    out = nib.Nifti1Image(data[:, :, :, None, :] if axes == 5 else data, image.affine, image.header)
+    out.header.set_intent(intent)
+    out.header.set_xyzt_units("mm")
+    with atomic_path(path) as temporary:
+        nib.save(out, temporary)
+
+
+def orthonormal(grid: Grid) -> Grid:
+    """The grid itself; for a sheared one, an orthonormal grid of its spacing that covers it."""
+    d, spacing = grid.ndim, grid.spacing
+    axes = grid.affine[:d, :d] / spacing
+    if np.abs(axes.T @ axes - np.eye(d)).max() <= SHEAR:
+        return grid
+    u, _, vt = np.linalg.svd(axes)
+    turn = u @ vt
+    along = grid.corners() @ turn
+    low, high = along.min(0), along.max(0)
+    shape = np.ceil((high - low) / spacing - 1e-6).astype(int) + 1
+    affine = np.eye(d + 1)
+    affine[:d, :d] = turn * spacing
+    affine[:d, d] = turn @ ((low + high - (shape - 1) * spacing) / 2)
+    return Grid(tuple(shape), affine)
