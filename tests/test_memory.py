@@ -62,6 +62,7 @@ def peak_of(plan, fixed, moving):
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model, metric", CASES)
 def test_prediction_is_what_arrays_take(model, metric, kernels):
     plan = classreg.plan(PAIR.fixed, PAIR.moving, model=model, metric=metric)
@@ -76,6 +77,7 @@ OVERLAP = {"name": "labels", "fixed": PAIR.fixed_labels, "moving": PAIR.moving_l
 FILTERS = tuple({"name": "curvature", "sigma": 1.0, "acts_on": what} for what in ("update", "displacement"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model, regularisers, priors", [
     ("bspline", ({"name": "curvature"}, {"name": "elastic"}), ()),
     ("bspline", ({"name": "tv"},), ()),
@@ -98,6 +100,7 @@ def test_energies_and_priors_are_predicted(model, regularisers, priors, kernels)
     assert found.bytes == pytest.approx(peak_of(plan, PAIR.fixed, PAIR.moving), rel=0.15), found.phase
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model, metric, optimiser, sampling", OTHERS)
 def test_prediction_for_other_optimisers_and_samples(model, metric, optimiser, sampling, kernels):
     more = dict(model=model, metric=metric, optimiser=optimiser, sampling=sampling)
