@@ -167,7 +167,7 @@ def write_report(path: str | os.PathLike, *, fixed: Image, before: Image, after:
         if image.grid.shape != fixed.grid.shape:
             raise InputError(f"the image {name!r} has shape {image.grid.shape}, the fixed one has "
                              f"{fixed.grid.shape}; resample it to the fixed grid first (classreg.apply)")
-    views = plot.planes(fixed.grid)
+    views = plot.planes(fixed.grid, plot.centre(fixed))
     limits, moving_limits = plot.window(fixed), plot.window(before, after)
     still = [plot.picture(fixed, plane, limits) for plane in views]
     pairs = {when: [(a, plot.picture(image, plane, moving_limits)) for a, plane in zip(still, views)]
@@ -180,8 +180,8 @@ def write_report(path: str | os.PathLike, *, fixed: Image, before: Image, after:
             views, pairs, plot.squares, "Checkerboard of fixed and moving image",
             "Squares of the fixed and the moving image in turn: edges that run on across them are aligned.")),
         ("overlay", "Overlay", _mixed(
-            views, pairs, lambda a, b, _: plot.red_cyan(a, b), "Fixed image in red, moving image in cyan",
-            "The fixed image in red, the moving image in cyan: grey where they agree."))]
+            views, pairs, lambda a, b, _: plot.two_colours(a, b), "Fixed image in orange, moving image in blue",
+            "The fixed image in orange, the moving image in blue: grey where they agree."))]
     if displacement is not None:
         sections.append(("deformed-grid", "Deformed grid", _deformed(displacement, fixed)))
     if jacobian is not None:
@@ -265,7 +265,7 @@ def _rows(views, pairs, tile):
 
 
 def _deformed(displacement, fixed):
-    figure = plot.deformed_grid(displacement, fixed.grid)  # checks the shape
+    figure = plot.deformed_grid(displacement, fixed.grid, at=plot.centre(fixed))  # checks the shape
     length = np.sqrt(np.square(displacement, dtype=np.float64).sum(0))
     return ('<p class="soft">Where the lattice of the fixed image goes, within each plane. '
             f"Displacement: mean {length.mean():.3g} mm, largest {length.max():.3g} mm.</p>"
@@ -274,9 +274,7 @@ def _deformed(displacement, fixed):
 
 def _jacobian(det, fixed):
     folded = ~(det > 0)  # NaN counts as folded
-    # a map with folds is shown where it is worst, another one in the middle
-    worst = np.unravel_index(np.argmin(np.nan_to_num(det, nan=-np.inf)), det.shape)
-    figure = plot.jacobian(det, fixed.grid, worst if folded.any() else None)
+    figure = plot.jacobian(det, fixed.grid, at=None if folded.any() else plot.centre(fixed))  # where it is worst
     where = ", yellow is folded. Slices through the smallest value" if folded.any() else ""
     return (f'<p class="soft">Local change of volume: red grows, blue shrinks{where}. '
             f"Range {_number(det.min())} to {_number(det.max())}; {folded.sum():,} of {det.size:,} voxels "

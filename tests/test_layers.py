@@ -40,7 +40,7 @@ ALLOWED = {
     "cupy": [],
     "SimpleITK": ["io/", "datasets/", "image.py inside", "cli.py inside"],
     "nibabel": ["io/", "datasets/", "image.py inside"],
-    "matplotlib": ["plot.py", "report.py"],
+    "matplotlib": ["plot/", "report.py"],
     "typer": ["cli.py"],
     "rich": ["cli.py"],
 }

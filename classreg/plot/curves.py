@@ -1,0 +1,96 @@
+"""Convergence: value against iteration, level by level.
+
+May import anything below and matplotlib; nothing imports it but `plot` and `report`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, is_dataclass
+from itertools import groupby
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from ..errors import InputError
+from ..result import Result
+from .canvas import COLOURS, LINE, TEXT, bare, blank, figure_of
+
+
+def convergence(history, *, ax=None) -> Figure:
+    """Value against iteration, one panel per stage and level: values compare only within one.
+
+    Parameters
+    ----------
+    history : Result, or sequence of Record or dict
+        Records in order; dictionaries have the keys `stage`, `level`, `iteration`, `value`.
+    ax : Axes, optional
+        Draw all levels on these, one behind the other, a colour per stage. A curve starts anew with each level.
+
+    Returns
+    -------
+    Figure
+        At most four panels a row.
+
+    Raises
+    ------
+    InputError
+        If there are no records.
+
+    Examples
+    --------
+    >>> records = [dict(stage="affine", level=k // 5, iteration=k % 5, value=1 / (k + 1)) for k in range(10)]
+    >>> [ax.get_title(loc="left") for ax in convergence(records).axes]
+    ['affine, level 0', 'affine, level 1']
+    """
+    records = history.history if isinstance(history, Result) else history
+    groups = levels([asdict(r) if is_dataclass(r) else r for r in records])
+    if not groups:
+        raise InputError("the history is empty: there is nothing to draw before the first iteration")
+    if ax is not None:
+        return _together(groups, ax)
+    across = min(4, len(groups))
+    down = -(-len(groups) // across)
+    figure = blank(3.0 * across, 2.2 * down)
+    for k, (stage, level, part) in enumerate(groups):
+        panel = figure.add_subplot(down, across, k + 1)
+        _curve(panel, [r["iteration"] for r in part], part, LINE)
+        panel.set_title(f"{stage}, level {level}", fontsize=9, color=TEXT, loc="left", parse_math=False)
+        panel.set_xlabel("iteration", fontsize=8, color=TEXT)
+        _ticks(panel)
+    return figure
+
+
+def _together(groups, ax) -> Figure:
+    figure, start, colours = figure_of(ax), 0, {}
+    for stage, _, part in groups:
+        first = stage not in colours
+        colour = colours.setdefault(stage, COLOURS[len(colours) % len(COLOURS)])
+        if start:
+            ax.axvline(start - 0.5, color=TEXT, linewidth=0.5, alpha=0.5)
+        line = _curve(ax, range(start, start + len(part)), part, colour)
+        if first:
+            line.set_label(stage)
+        start += len(part)
+    ax.set_xlabel("evaluation; a line where a level begins", fontsize=8, color=TEXT)
+    ax.legend(frameon=False, fontsize=8, labelcolor=TEXT)
+    _ticks(ax)
+    return figure
+
+
+def _curve(ax, x, part, colour):
+    line, = ax.plot(list(x), [r["value"] for r in part], color=colour, linewidth=1.4,
+                    marker="o" if len(part) == 1 else None, markersize=3)
+    return line
+
+
+def _ticks(ax) -> None:
+    ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    ax.yaxis.set_major_locator(MaxNLocator(4))
+    ax.ticklabel_format(axis="y", useOffset=False)
+    bare(ax)
+
+
+def levels(history: Sequence[dict]) -> list[tuple[str, int, list[dict]]]:
+    """The records of a history in runs of one stage and level: (stage, level, records)."""
+    return [(*key, list(part)) for key, part in groupby(history, key=lambda r: (r["stage"], r["level"]))]
