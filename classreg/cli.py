@@ -1,4 +1,4 @@
-"""The command line: `classreg register`, `baselines`, `apply`, `check` and `demo`.
+"""The command line: `classreg register`, `baselines`, `apply`, `plot`, `check` and `demo`.
 
 A thin face over the public functions: it parses, draws the progress bar from `callback`, prints tables, and
 turns errors into exit codes: 0 done, 1 a `ClassregError` or a finding that would stop a registration, 2 wrong
@@ -179,6 +179,28 @@ def apply(
     warped = classreg.apply(transform, moving, reference, interpolation=interpolation)
     output.parent.mkdir(parents=True, exist_ok=True)
     io.save_image(warped, output)
+
+
+@app.command()
+def plot(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="checkerboard, overlay, difference, contour, "
+                                                             "deformed_grid, quiver, jacobian, curl or convergence.")],
+    result: Annotated[Path, typer.Argument(metavar="RESULT", help="The folder that `classreg register` wrote.")],
+    fixed: Annotated[Path | None, typer.Argument(metavar="[FIXED]", help="The fixed image; the last five kinds do "
+                                                                         "without.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Picture to write: .png, .pdf or .svg.")] = ...,
+    labels: Annotated[Path | None, typer.Option(help="For contour: labels of the fixed image.")] = None,
+    moving_labels: Annotated[Path | None, typer.Option(help="For contour: labels of the moving image.")] = None,
+    plane: Annotated[str | None, typer.Option(help="Only axial, coronal or sagittal.")] = None,
+) -> None:
+    """Draw a saved result: images against each other, the deformation, or how it converged."""
+    _check_folder(output.parent)
+    from .plot import saved
+
+    saved.check_name(output)
+    figure = saved.draw(kind.replace("-", "_"), result, fixed, labels=labels, moving_labels=moving_labels, plane=plane)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    saved.write(figure, output)
 
 
 @app.command()

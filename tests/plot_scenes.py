@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from classreg.engine import Record
+from classreg.fitted import FittedTransform
 from classreg.grid import Grid
 from classreg.image import Image
+from classreg.mapping import Mapping
+from classreg.result import Result
 
 
 def rotation(ndim):
@@ -45,3 +49,21 @@ def history():
     return [dict(stage=stage, level=level, iteration=i, value=1 / (1 + i + level), step=0.5, seconds=0.01,
                  terms={"lncc": 0.4, "bending": 0.1})
             for stage in ("affine", "bspline") for level in (0, 1) for i in range(6)]
+
+
+def made(moving_grid=None, angle=0.0):
+    """A result whose transform is known: u pushes 4 mm along (oblique) x in the middle, A shifts and turns."""
+    grid = oblique(signs=(-1, 1, 1))
+    points = grid.points() - grid.centre
+    bump = np.exp(-(points**2).sum(-1) / (2 * 12.0**2))
+    u = (4 * rotation(3)[:, 0, None, None, None] * bump).astype(np.float32)
+    matrix = np.eye(4)
+    matrix[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    matrix[:3, 3] = 3, -2, 1
+    transform = FittedTransform.from_mapping(Mapping(matrix, u, grid), grid, moving_grid or grid)
+    records = [Record(levels=2, iterations=6, **record) for record in history()]
+    return Result(transform, brain(grid), brain(moving_grid or grid), records, "", None, matrix, 1.0)
+
+
+def arrays(figure):
+    return [np.asarray(ax.images[0].get_array()) for ax in figure.axes if ax.images]

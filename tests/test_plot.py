@@ -1,4 +1,4 @@
-"""Plots: where things lie on the screen, what lines, arrows and colours mean, what is refused."""
+"""Plots of images and numbers: where things lie on the screen, what colours and boxes mean, what is refused."""
 
 from __future__ import annotations
 
@@ -8,18 +8,14 @@ import sys
 
 import numpy as np
 import pytest
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from plot_scenes import blob, brain, history, oblique, rotation
+from plot_scenes import arrays, blob, brain, history, made, oblique, rotation
 
 from classreg import plot
-from classreg.engine import Record
 from classreg.errors import InputError, OptionError
 from classreg.fitted import FittedTransform
 from classreg.grid import Grid
 from classreg.image import Image
-from classreg.jacobian import jacobian_determinant
-from classreg.mapping import Mapping
 from classreg.plot.canvas import round_below
 from classreg.result import Result
 
@@ -154,63 +150,6 @@ def test_overlay_is_grey_where_aligned_and_coloured_where_not():
             draw(brain(grid), brain(oblique(shape=(20, 24, 27))))
 
 
-def screen(figure):
-    """Middle of every panel's first grid line, (column, row) in mm."""
-    return np.array([ax.collections[0].get_segments()[0].mean(0) for ax in figure.axes])
-
-
-@pytest.mark.parametrize("signs", [(1, 1, 1), (-1, -1, 1), (1, -1, -1)])
-@pytest.mark.parametrize("order", [(2, 1, 0), (0, 2, 1)])
-def test_deformed_grid_moves_lines_by_the_displacement_in_mm(order, signs):
-    grid = oblique(order, signs)
-    still = screen(plot.deformed_grid(np.zeros((3, *grid.shape)), grid))
-    # 5 mm to the (oblique) left, 3 to the back, 2 to the head
-    world = rotation(3) @ np.array([5.0, 3.0, 2.0])
-    moved = screen(plot.deformed_grid(np.broadcast_to(world[:, None, None, None], (3, *grid.shape)), grid))
-    assert moved - still == pytest.approx(np.array([[5, 3], [5, -2], [3, -2]]))
-
-
-def test_deformed_grid_lines_start_at_the_samples_and_bend():
-    grid = Grid.from_spacing((30, 40), (2.0, 1.5), origin=(4, -9))
-    displacement = np.zeros((2, 30, 40))
-    displacement[0, 15, 20] = 4.0
-    ax, = plot.deformed_grid(displacement, grid).axes
-    segments = ax.collections[0].get_segments()
-    assert segments[0][0] == pytest.approx([0.75, 1.0])
-    points = np.concatenate(segments)
-    at = [20.5 * 1.5 + 4, 15.5 * 2]
-    assert np.isclose(points, at).all(-1).any()
-    with pytest.raises(InputError, match="components first"):
-        plot.deformed_grid(np.zeros((30, 40, 2)), grid)
-
-
-def test_jacobian_is_white_at_one_and_marks_folds():
-    grid = oblique(signs=(-1, 1, -1))
-    det = np.ones(grid.shape)
-    det[:, :12] = 2.0  # front half grows
-    index = (4, 18, 21)
-    det[index] = -0.1
-    figure = plot.jacobian(det, grid, at=index)
-    figure.canvas.draw()
-    pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3] / 255
-
-    def colour(ax, column, row):
-        x, y = ax.transData.transform((column, row))
-        return pixels[pixels.shape[0] - 1 - int(y), int(x)]
-
-    axial = figure.axes[0]
-    column, row = (28 - 21 - 0.5) * 1.0, 18.5 * 1.5  # x runs to the patient's right: flipped on the screen
-    assert colour(axial, column, row) == pytest.approx(to_rgb(plot.FOLD), abs=0.02)
-    assert colour(axial, 5, 30) == pytest.approx((1, 1, 1), abs=0.06)
-    red, green, blue = colour(axial, 5, 5)
-    assert red > blue + 0.2 and red > green + 0.2
-    assert axial.images[0].norm(2.0) + axial.images[0].norm(0.5) == pytest.approx(1)
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["folded"]
-    assert not plot.jacobian(np.ones(grid.shape), grid).legends
-    with pytest.raises(InputError, match="does not fit"):
-        plot.jacobian(np.ones((3, 4, 5)), grid)
-
-
 def test_convergence_has_a_panel_per_level_with_its_values():
     records = history()
     records[3]["value"] = np.nan
@@ -227,24 +166,6 @@ def test_convergence_has_a_panel_per_level_with_its_values():
 def test_no_global_matplotlib_state():
     code = "import sys, classreg.plot, classreg.report; print('matplotlib.pyplot' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
-
-
-def made(moving_grid=None, angle=0.0):
-    """A result whose transform is known: u pushes 4 mm along (oblique) x in the middle, A shifts and turns."""
-    grid = oblique(signs=(-1, 1, 1))
-    points = grid.points() - grid.centre
-    bump = np.exp(-(points**2).sum(-1) / (2 * 12.0**2))
-    u = (4 * rotation(3)[:, 0, None, None, None] * bump).astype(np.float32)
-    matrix = np.eye(4)
-    matrix[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
-    matrix[:3, 3] = 3, -2, 1
-    transform = FittedTransform.from_mapping(Mapping(matrix, u, grid), grid, moving_grid or grid)
-    records = [Record(levels=2, iterations=6, **record) for record in history()]
-    return Result(transform, brain(grid), brain(moving_grid or grid), records, "", None, matrix, 1.0)
-
-
-def arrays(figure):
-    return [np.asarray(ax.images[0].get_array()) for ax in figure.axes if ax.images]
 
 
 def test_steps_between_markers_are_millimetres_of_the_patient():
@@ -396,78 +317,6 @@ def test_moving_labels_of_a_result_are_pulled_back():
         assert [text.get_text() for text in ax.get_legend().get_texts()] == ["fixed", "warped"]
     apart = plot.contour(image, labels, moved).axes[0].collections
     assert (apart[1].get_paths()[0].vertices - apart[0].get_paths()[0].vertices).mean(0) == pytest.approx([8, 0])
-
-
-@pytest.mark.parametrize("order, signs", [((2, 1, 0), (1, 1, 1)), ((0, 2, 1), (-1, 1, -1))])
-def test_arrows_point_where_the_motion_goes(order, signs):
-    grid = oblique(order, signs)
-    world = rotation(3) @ np.array([5.0, 3.0, 2.0])  # to the (oblique) left, back and head
-    field = np.broadcast_to(world[:, None, None, None], (3, *grid.shape))
-    figure = plot.quiver(field, grid, stretch=1)
-    for ax, towards in zip(figure.axes, ([5, 3], [5, -2], [3, -2])):
-        arrows = ax.collections[0]
-        assert arrows.scale == 1 and arrows.angles == arrows.scale_units == "xy"  # the tip is at x + u
-        assert np.stack([arrows.U, arrows.V], -1) == pytest.approx(np.tile(towards, (arrows.N, 1)))
-        assert np.asarray(arrows.get_array()) == pytest.approx(np.sqrt(38))  # its colour the whole length
-        step = next(p.step for p in plot.planes(grid) if p.name == ax.get_title())
-        assert (arrows.XY / step[::-1] - 0.5) % 1 == pytest.approx(0, abs=1e-9)  # they start at samples
-    ax = plot.quiver(field * 0.01, grid).axes
-    assert ax[0].collections[0].scale == 1 / 50 and "50 times as long" in ax[-1].get_ylabel()
-
-
-def test_of_a_transform_the_linear_part_is_drawn_where_asked_for():
-    result = made(angle=0.1)
-    grid, u = result.fixed.grid, result.transform.mapping().field
-    alone, whole = plot.quiver(result, stretch=1), plot.quiver(result, stretch=1, linear=True)
-    assert [len(ax.images) for ax in alone.axes[:3]] == [1, 1, 1]  # over the fixed image
-    assert alone.axes[0].collections[0].U.max() == pytest.approx(4, abs=0.2)
-    field = plot.quiver(result.transform.displacement(), grid, stretch=1, at=plot.centre(result.fixed))
-    assert whole.axes[1].collections[0].U == pytest.approx(field.axes[1].collections[0].U)
-    assert plot.curl(result).axes[0].images[0].get_array().max() < 0.3
-    linear = arrays(plot.curl(result.transform.displacement() - u, grid))[0]
-    assert linear == pytest.approx(0.2, abs=0.03)  # a turn by 0.1 about z, and what A does to u
-    matrix = FittedTransform.from_matrix(result.transform.matrix, grid)
-    assert arrays(plot.curl(matrix))[0] == pytest.approx(2 * np.sin(0.1), abs=1e-4)
-    still = plot.deformed_grid(result).axes[0].collections[0].get_segments()[0]
-    moved = plot.deformed_grid(result, linear=True).axes[0].collections[0].get_segments()[0]
-    assert np.abs(moved - still).max() > 2
-
-
-def test_jacobian_of_a_result_is_its_determinant_and_a_mask_hides_the_rest():
-    result = made()
-    det = jacobian_determinant(result.transform.mapping().field, result.fixed.grid)
-    at = [10, 12, 14]
-    image = plot.jacobian(result, at=at).axes[0].images[0]
-    plane = plot.planes(result.fixed.grid, at)[0]
-    assert np.ma.allclose(image.get_array(), plane.cut(det)) and image.get_array().count() == 24 * 28
-    assert image.norm.vmin * image.norm.vmax == pytest.approx(1)
-    mask = np.zeros(det.shape)
-    mask[8:12, 10:14, 12:16] = 1
-    part = plot.jacobian(result, mask=mask).axes[0].images[0]
-    assert part.get_array().count() == 16
-    assert part.norm.vmax == pytest.approx(2 ** max(0.1, np.percentile(np.abs(np.log2(det[mask > 0])), 99)))
-    with pytest.raises(InputError, match="mask has shape"):
-        plot.jacobian(result, mask=mask[1:])
-
-
-def test_a_map_with_folds_goes_through_the_worst():
-    det = np.ones((9, 10, 11))
-    det[2, 3, 4], det[7, 7, 7] = -0.5, -0.1
-    figure = plot.jacobian(det)
-    assert [len(ax.images) for ax in figure.axes[:3]] == [2, 2, 2]  # each with folds marked
-    folds = figure.axes[0].images[1].get_array()
-    assert folds.count() == 1 and not folds.mask[3, 4]
-    hidden = plot.jacobian(det, mask=det > 0)
-    assert not hidden.legends and [len(ax.images) for ax in hidden.axes[:3]] == [1, 1, 1]
-
-
-def test_curl_of_a_turn_is_twice_its_angle():
-    for grid in (oblique(), oblique((0, 1), (1, -1), shape=(20, 30), spacing=(2.0, 1.0))):
-        x, y = np.moveaxis(grid.points(), -1, 0)[:2]
-        turn = np.stack([-0.1 * y, 0.1 * x, 0 * x][:grid.ndim])
-        for shown in arrays(plot.curl(turn, grid)):
-            assert shown == pytest.approx(0.2)
-    assert plot.curl(turn, grid, limit=0.5).axes[0].images[0].get_clim() == (0, 0.5)
 
 
 def test_boxes_hold_the_middle_half_and_dots_every_case():
