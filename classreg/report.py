@@ -121,7 +121,7 @@ play(!matchMedia("(prefers-reduced-motion: reduce)").matches);
 def write_report(path: str | os.PathLike, *, fixed: Image, before: Image, after: Image,
                  displacement: np.ndarray | None, jacobian: np.ndarray | None, history: Sequence[dict],
                  figures: Mapping[str, tuple], plan: str, status: str, title: str,
-                 notes: Sequence[str]) -> None:
+                 notes: Sequence[str], deformation: np.ndarray | None = None) -> None:
     """Write a registration report: one HTML file that needs nothing else.
 
     Parameters
@@ -144,6 +144,8 @@ def write_report(path: str | os.PathLike, *, fixed: Image, before: Image, after:
         The resolved plan as text, the sentence the run ended with, the heading.
     notes : sequence of str
         Remarks and warnings, one paragraph each.
+    deformation : array, (d, *grid.shape), optional
+        u of phi(x) = A (x + u(x)): where there is one, the grid is drawn by it, without what A does.
 
     Raises
     ------
@@ -183,7 +185,7 @@ def write_report(path: str | os.PathLike, *, fixed: Image, before: Image, after:
             views, pairs, lambda a, b, _: plot.two_colours(a, b), "Fixed image in orange, moving image in blue",
             "The fixed image in orange, the moving image in blue: grey where they agree."))]
     if displacement is not None:
-        sections.append(("deformed-grid", "Deformed grid", _deformed(displacement, fixed)))
+        sections.append(("deformed-grid", "Deformed grid", _deformed(displacement, deformation, fixed)))
     if jacobian is not None:
         sections.append(("jacobian", "Jacobian", _jacobian(np.asarray(jacobian), fixed)))
     sections.append(("convergence", "Convergence", _convergence(history)))
@@ -264,11 +266,13 @@ def _rows(views, pairs, tile):
     return rows if len(views) > 1 else f'<div class="row two">{rows}</div>'
 
 
-def _deformed(displacement, fixed):
-    figure = plot.deformed_grid(displacement, fixed.grid, at=plot.centre(fixed))  # checks the shape
+def _deformed(displacement, deformation, fixed):
+    drawn = displacement if deformation is None else deformation
+    figure = plot.deformed_grid(drawn, fixed.grid, at=plot.centre(fixed))  # checks the shape
     length = np.sqrt(np.square(displacement, dtype=np.float64).sum(0))
-    return ('<p class="soft">Where the lattice of the fixed image goes, within each plane. '
-            f"Displacement: mean {length.mean():.3g} mm, largest {length.max():.3g} mm.</p>"
+    apart = "" if deformation is None else ", but for the linear part of the transform"
+    return (f'<p class="soft">Where the lattice of the fixed image goes, within each plane{apart}. '
+            f"Displacement in all: mean {length.mean():.3g} mm, largest {length.max():.3g} mm.</p>"
             + _scroll(figure, "Lines of the fixed grid after the displacement"))
 
 

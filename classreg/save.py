@@ -70,7 +70,7 @@ def save(result: Result, folder: str | os.PathLike) -> None:
                  displacement=result.transform.displacement(), jacobian=result.jacobian,
                  history=[asdict(record) for record in result.history], figures=result.summary(),
                  plan=str(result.plan), status=result.status, title=f"Registration: {result.plan.model}",
-                 notes=result.plan.notes)
+                 notes=result.plan.notes, deformation=result.transform.on(result.fixed.grid).field)
 
 
 def describe(result: Result) -> dict[str, Any]:

@@ -151,7 +151,7 @@ def test_examples_draw_a_picture(script, workplace):
 
 
 def test_there_are_pages_and_examples():
-    assert len(PAGES) > 10 and len(EXAMPLES) == 3
+    assert len(PAGES) > 10 and len(EXAMPLES) == 4
 
 
 def test_benchmark_measures_every_kernel():

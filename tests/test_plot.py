@@ -354,6 +354,9 @@ def test_convergence_of_a_result_on_one_axes_is_end_to_end():
     plot.convergence(result, ax=ax)
     curves = [line.get_xdata() for line in ax.lines if len(line.get_xdata()) == 6]
     assert np.concatenate(curves).tolist() == list(range(24))
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["affine", "bspline"]
+    heights = [line.get_ydata() for line in ax.lines if len(line.get_xdata()) == 6]
+    assert all((h[0], h[-1]) == (1, 0) and (np.diff(h) < 0).all() for h in heights)  # as the values of each level fall
+    plot.convergence([dict(stage="rigid", level=1, iteration=0, value=value) for value in (np.nan, 2.0, 2.0)], ax=ax)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["affine", "bspline", "rigid"]
     with pytest.raises(InputError, match="must be a matplotlib Axes"):
         plot.convergence(result, ax=[ax])

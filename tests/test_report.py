@@ -113,6 +113,17 @@ def test_folds_are_counted_and_shown(tmp_path):
     assert "Range −2 to 1" in text and "2 of 13,440 voxels folded" in text and "yellow" in text
 
 
+def test_grid_is_drawn_without_the_linear_part_where_the_rest_is_given(tmp_path):
+    grid, alt = oblique(), "Lines of the fixed grid after the displacement"
+    shift, still = np.full((3, *grid.shape), 60.0), np.zeros((3, *grid.shape))
+    drawn = {name: Page(write(tmp_path / "report.html", grid, **given)) for name, given in {
+        "still": dict(displacement=still), "whole": dict(displacement=shift),
+        "rest": dict(displacement=shift, deformation=still)}.items()}
+    assert np.array_equal(drawn["rest"].image(alt), drawn["still"].image(alt))
+    assert not np.array_equal(drawn["whole"].image(alt), drawn["still"].image(alt))
+    assert "mean 104 mm" in drawn["rest"].text and "but for the linear part" in drawn["rest"].text
+
+
 def test_what_is_not_given_has_no_section(tmp_path):
     page = Page(write(tmp_path / "report.html", oblique(), displacement=None, jacobian=None, history=[],
                       notes=[], figures={}))

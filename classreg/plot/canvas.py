@@ -94,7 +94,7 @@ def canvas(grid: Grid, at: Sequence[int] | None, plane: str | None, ax, bar: boo
 
 def _new(views: list[Plane], bar: bool) -> Canvas:
     widths, tallest = [p.size[1] for p in views], max(p.size[0] for p in views)
-    gap, title, room = 0.02 * sum(widths), 0.25, BAR * bar  # mm, inches, inches
+    gap, title, room = 0.02 * sum(widths), 0.25 if views[0].axis is not None else EDGE, BAR * bar  # mm, inches, inches
     total = sum(widths) + gap * (len(views) - 1)
     inches = min((WIDE - room - 2 * EDGE) / total, HIGH / tallest)  # per mm
     wide, high = total * inches + room + 2 * EDGE, tallest * inches + title + EDGE

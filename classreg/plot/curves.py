@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, is_dataclass
 from itertools import groupby
 
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -25,7 +26,8 @@ def convergence(history, *, ax=None) -> Figure:
     history : Result, or sequence of Record or dict
         Records in order; dictionaries have the keys `stage`, `level`, `iteration`, `value`.
     ax : Axes, optional
-        Draw all levels on these, one behind the other, a colour per stage. A curve starts anew with each level.
+        Draw all levels on these, one behind the other, a colour per stage: how far each value is above the lowest of
+        its level, as a share of the level's fall, from 1 at its start to 0.
 
     Returns
     -------
@@ -54,7 +56,7 @@ def convergence(history, *, ax=None) -> Figure:
     figure = blank(3.0 * across, 2.2 * down)
     for k, (stage, level, part) in enumerate(groups):
         panel = figure.add_subplot(down, across, k + 1)
-        _curve(panel, [r["iteration"] for r in part], part, LINE)
+        _curve(panel, [r["iteration"] for r in part], [r["value"] for r in part], LINE)
         panel.set_title(f"{stage}, level {level}", fontsize=9, color=TEXT, loc="left", parse_math=False)
         panel.set_xlabel("iteration", fontsize=8, color=TEXT)
         _ticks(panel)
@@ -64,23 +66,27 @@ def convergence(history, *, ax=None) -> Figure:
 def _together(groups, ax) -> Figure:
     figure, start, colours = figure_of(ax), 0, {}
     for stage, _, part in groups:
-        first = stage not in colours
+        new = stage not in colours
         colour = colours.setdefault(stage, COLOURS[len(colours) % len(COLOURS)])
         if start:
             ax.axvline(start - 0.5, color=TEXT, linewidth=0.5, alpha=0.5)
-        line = _curve(ax, range(start, start + len(part)), part, colour)
-        if first:
+        values = np.array([r["value"] for r in part], float)
+        above = values - np.nanmin(values) if np.isfinite(values).any() else values
+        first = next((v for v in above if np.isfinite(v) and v > 0), 1.0)
+        line = _curve(ax, range(start, start + len(part)), above / first, colour)
+        if new:
             line.set_label(stage)
         start += len(part)
     ax.set_xlabel("evaluation; a line where a level begins", fontsize=8, color=TEXT)
+    ax.set_ylabel("left of the level's fall", fontsize=8, color=TEXT)
     ax.legend(frameon=False, fontsize=8, labelcolor=TEXT)
     _ticks(ax)
     return figure
 
 
-def _curve(ax, x, part, colour):
-    line, = ax.plot(list(x), [r["value"] for r in part], color=colour, linewidth=1.4,
-                    marker="o" if len(part) == 1 else None, markersize=3)
+def _curve(ax, x, values, colour):
+    line, = ax.plot(list(x), values, color=colour, linewidth=1.4, marker="o" if len(values) == 1 else None,
+                    markersize=3)
     return line
 
 

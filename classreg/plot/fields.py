@@ -238,7 +238,7 @@ def curl(transform, grid=None, *, mask=None, linear: bool = False, limit: float 
         shown = panel.imshow(part, norm=Normalize(0, limit), cmap=colormaps["cividis"], interpolation="nearest",
                              extent=view.extent)
     colour_bar(on, shown, "curl, rad", extend="max")
-    return finish(on)
+    return finish(on, LIGHT if inside is None else DARK)
 
 
 def _mark(panel, view, folds) -> None:
