@@ -19,7 +19,7 @@ from ..errors import FileError, OptionError, unknown
 from ..fitted import FittedTransform
 from ..grid import Grid
 from ..io.atomic import atomic_path
-from ..io.itk import read_transform
+from ..io.transforms import read_transform
 from .curves import convergence
 from .fields import curl, deformed_grid, jacobian, quiver
 from .given import image_of, labels_of
@@ -122,6 +122,6 @@ def _said(folder: Path) -> dict:
 def _transform(folder: Path, grid: Grid) -> FittedTransform:
     for name in TRANSFORMS:
         if (folder / name).exists():
-            return read_transform(folder / name, grid)
+            return read_transform(folder / name, grid, format="itk")
     raise FileError(f"{folder} holds neither {' nor '.join(TRANSFORMS)}; register again, or draw from Python "
                     "(classreg.plot)")
