@@ -1,4 +1,4 @@
-"""The command line: `classreg register`, `baselines`, `apply`, `plot`, `check` and `demo`.
+"""The command line: `classreg register`, `compare` and the other commands that `classreg --help` lists.
 
 A thin face over the public functions: it parses, draws the progress bar from `callback`, prints tables, and
 turns errors into exit codes: 0 done, 1 a `ClassregError` or a finding that would stop a registration, 2 wrong
@@ -219,6 +219,41 @@ def check(fixed: Fixed, moving: Moving, model: Model = "bspline") -> None:
 
 
 @app.command()
+def compare(
+    cases: Annotated[Path, typer.Argument(metavar="CASES.csv", help="One row per pair: case,fixed,moving and, as they "
+                                                                    "exist, fixed_labels, fixed_points, ...")],
+    output: Output,
+    methods: Annotated[list[str], typer.Option("--methods", "-m", help="Baselines, models and methods files (.json), "
+                                                                       "parted by commas; or NAME=COMMAND {fixed} "
+                                                                       "{moving} {output}; may be repeated.")],
+    measures: Annotated[str | None, typer.Option(help="Columns, parted by commas; all by default.")] = None,
+    reference: Annotated[str | None, typer.Option(help="Row that others are tested against; by default the first "
+                                                       "that is not none.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of each run; all cores by default.")] = None,
+    time_limit: Annotated[float | None, typer.Option(min=0, help="Seconds after which a run has failed.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Run METHODS on all cases and make the table of the paper; what is finished is kept, so it can be stopped."""
+    console = _console(quiet)
+    from .compare import compare as compare_methods
+
+    columns = None if measures is None else [part.strip() for part in measures.split(",") if part.strip()]
+    try:
+        with _interruptible() as caught, _comparing(console, quiet) as callback:
+            table = compare_methods(cases, methods, output, measures=columns, reference=reference, threads=threads,
+                                    time_limit=time_limit, callback=callback)
+    except KeyboardInterrupt as stop:
+        typer.echo(f"Interrupted. What is finished stays in {output}; the same command goes on from there.", err=True)
+        raise typer.Exit(128 + caught[0] if caught else INTERRUPTED) from stop
+    if not quiet:
+        typer.echo(str(table))
+        typer.echo(f"Written to {output}.")
+    if table.failures:
+        typer.echo(f"{len(table.failures)} of {len(table.records)} runs failed; see {output / 'table.md'}.", err=True)
+        raise typer.Exit(1)
+
+
+@app.command()
 def demo(
     output: Output = Path("classreg-demo"),
     size: Annotated[str, typer.Option(help="small (seconds) or full.")] = "full",
@@ -312,6 +347,25 @@ def _progress(console: Console, quiet: bool) -> Iterator[Callable]:
                 task = bar.add_task(f"{record.stage}, level {record.level} of {record.levels}",
                                     total=record.iterations, value=record.value)
             bar.update(task, completed=record.iteration, value=record.value)
+
+        yield callback
+
+
+@contextmanager
+def _comparing(console: Console, quiet: bool) -> Iterator[Callable]:
+    """A bar over all runs of a comparison, and a line for each that failed or is run again."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn(),
+               TextColumn("{task.description}"))
+    with Progress(*columns, console=console, transient=True, disable=quiet) as bar:
+        task = bar.add_task("", total=None)
+
+        def callback(event) -> None:
+            if event.what == "failed":
+                bar.console.print(Text(f"{event.method}, {event.case} failed: {event.text}", COLOURS["error"]))
+            running = f"{event.method}, {event.case}" if event.what == "begin" else ""
+            bar.update(task, completed=event.done, total=event.total, description=running)
 
         yield callback
 

@@ -20,7 +20,8 @@ FLOORS = {
     1: "draws grid image jacobian mapping pyramid sampling transforms",
     2: "metrics regularisers priors",
     3: "engine fitted gauge hessian objective optimisers planning resample schedule stopping",
-    4: "api baselines check datasets door evaluate initialise io memory models preflight result save uncertainty",
+    4: "api baselines check compare datasets door evaluate initialise io memory models preflight result save "
+       "uncertainty",
     5: "cli plot report warmup",
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}
@@ -28,8 +29,8 @@ FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split(
 #: parts of one floor that must not know each other
 APART = [("metrics", "regularisers"), ("metrics", "transforms"), ("regularisers", "transforms")]
 
-#: the only way up: what is saved has a report; `result` loads `save` when it is called
-UPWARD = {("save", "report")}
+#: the only ways up: what is saved has a report, a comparison has box plots; both are loaded when they are called
+UPWARD = {("save", "report"), ("compare", "plot")}
 
 #: dictionaries of parts, which only floors 4 and 5 may look into
 REGISTRIES = {"METRICS", "REGULARISERS", "PRIORS", "TRANSFORMS", "OPTIMISERS", "MODELS"}
