@@ -16,7 +16,7 @@ from classreg.compare import MEASURES, Case, read_cases, read_methods
 from classreg.compare.cases import Data
 from classreg.compare.methods import Method, check_for
 from classreg.compare.notes import notes_of
-from classreg.compare.render import escape, latex, markdown, scores_csv, summary_csv, tests_csv
+from classreg.compare.render import comparisons_csv, escape, latex, markdown, scores_csv, summary_csv
 from classreg.compare.saved import as_transform, read_saved, save_transform
 from classreg.compare.scores import check_measures, plain, score
 from classreg.compare.table import reference_of, tabulate
@@ -122,9 +122,9 @@ def test_a_methods_file_is_beside_what_it_names(tmp_path, monkeypatch):
     (tmp_path / "p.txt").write_text("(Transform \"EulerTransform\")\n")
     (tmp_path / "m.json").write_text(json.dumps({
         "short": {"model": "bspline", "metric": "mi", "levels": [4, 2]},
-        "tool": {"command": "$THE_PYTHON x.py {fixed} {moving} {output}", "transform": ["{output}0.mat", "{output}1.nii.gz"],
-                 "format": "itk", "if_fixed_mask": "-x {fixed_mask}", "version": "$THE_PYTHON --version",
-                 "time_limit": 60},
+        "tool": {"command": "$THE_PYTHON x.py {fixed} {moving} {output}",
+                 "transform": ["{output}0.mat", "{output}1.nii.gz"], "format": "itk",
+                 "if_fixed_mask": "-x {fixed_mask}", "version": "$THE_PYTHON --version", "time_limit": 60},
         "old@displacement": "{case}.nii.gz", "file": {"parameters": "p.txt"}}))
     found = read_methods(f"rigid,{tmp_path / 'm.json'}")
     assert [m.name for m in found] == ["rigid", "short", "tool", "old", "file"]
@@ -211,7 +211,7 @@ def test_everything_that_a_method_may_give_is_the_same_transform(heads):
 def test_saved_transforms_come_back(heads, tmp_path):
     pair = heads[1]["one"]
     grid, rng = pair.fixed.grid, np.random.default_rng(0)
-    spline = BSpline(grid, 24.0)
+    spline = BSpline(grid, 24.0, pair.matrix)
     dense = Mapping(pair.matrix, rng.normal(size=(2, *grid.shape)).astype(np.float32), grid)
     found = {
         ".tfm": FittedTransform.from_matrix(pair.matrix, grid, pair.moving.grid),
@@ -236,7 +236,8 @@ def test_scores_are_those_of_evaluate(heads):
     overlap = warped_overlap(still, pair.moving_labels, pair.fixed_labels, labels=(1, 2))
     assert found["dice"] == pytest.approx(overlap["mean"])
     before = tre(pair.fixed_points, pair.moving_points)
-    assert [found["tre"], found["tre_p75"], found["tre_p95"]] == pytest.approx([before[k] for k in ("mean", "p75", "p95")])
+    quantiles = [before[key] for key in ("mean", "p75", "p95")]
+    assert [found["tre"], found["tre_p75"], found["tre_p95"]] == pytest.approx(quantiles)
     assert (found["folding"], found["sd_log_j"], found["robustness"]) == (0, 0, 0)
 
     points = pair.fixed.grid.points()
@@ -375,7 +376,8 @@ def test_cases_of_a_subject_are_averaged_before_a_test():
 
 def test_doing_nothing_is_not_best_at_effort():
     still = Method("none", "baseline", {"baseline": "none"})
-    records = {("none", "a"): record(folding=0.0, seconds=0.1, dice=0.9), ("new", "a"): record(folding=0.5, seconds=9, dice=0.8),
+    records = {("none", "a"): record(folding=0.0, seconds=0.1, dice=0.9),
+               ("new", "a"): record(folding=0.5, seconds=9, dice=0.8),
                ("old", "a"): record(folding=0.7, seconds=8, dice=0.7)}
     methods = [still, method("new"), method("old")]
     table = tabulate(records, cases_of("a"), methods, tuple(MEASURES), reference_of(methods, None))
@@ -414,7 +416,7 @@ def test_csv_pages_hold_every_number():
     summary = list(csv.DictReader(io.StringIO(summary_csv(table))))
     assert [(r["method"], r["n"], float(r["mean"]), r["best"], r["failed"]) for r in summary] == [
         ("base", "3", pytest.approx(0.6), "1", "0"), ("new", "2", pytest.approx(0.8), "0", "1")]
-    assert tests_csv(table).startswith("measure,method,reference")
+    assert comparisons_csv(table).startswith("measure,method,reference")
 
 
 def test_notes_say_what_was_done(heads):

@@ -84,8 +84,8 @@ def test_the_table_of_known_transforms(heads):
     assert shift.calls == 3 and [entry[0] for entry in log] == ["begin", "done"] * 6
     out = heads / "out"
     assert sorted(p.name for p in out.iterdir()) == [
-        "boxes-dice-labels.png", "boxes-dice.png", "boxes-tre.png", "runs", "scores.csv", "settings.json", "summary.csv",
-        "table.md", "table.tex", "tests.csv"]
+        "boxes-dice-labels.png", "boxes-dice.png", "boxes-tre.png", "runs", "scores.csv", "settings.json",
+        "summary.csv", "table.md", "table.tex", "tests.csv"]
     assert sorted(p.name for p in (out / "runs" / "shift").iterdir()) == sorted(
         f"{case}{suffix}" for case in ("one", "two", "three") for suffix in (".json", ".tfm"))
     assert (out / "table.md").read_text() == str(table) and imread(out / "boxes-dice.png").std() > 0.01
@@ -156,8 +156,7 @@ def test_one_failure_does_not_stop_the_others(heads):
 def test_what_is_no_transform_fails_with_a_sentence(heads):
     table = compare(heads / "cases.csv", {"a": lambda fixed, moving: np.full((3, 3), np.nan),
                                           "b": lambda fixed, moving: "warp.nii"}, heads / "out", measures=["tre"])
-    assert {(m, text[:40]) for m, _, text in table.failures} == {
-        ("a", "9 of 9 numbers that the method gave are n"[:40]), ("b", "what the method gave: the values are no r"[:40])}
+    assert {(m, text[:15]) for m, _, text in table.failures} == {("a", "9 of 9 numbers "), ("b", "what the method")}
     assert table.cells == {} and "| a |" in str(table)
 
 
@@ -216,7 +215,8 @@ def test_the_callback_can_end_it(heads):
 def test_nothing_runs_where_something_is_wrong(heads):
     method = Counted(SHIFT)
     with pytest.raises(InputError, match=r"3 problems, nothing was run:\n- method 'b' needs \{fixed_mask\}"):
-        compare(heads / "cases.csv", [{"a": method}, f"b={sys.executable} {{fixed_mask}} {{output}}.tfm"], heads / "out")
+        needs = f"b={sys.executable} {{fixed_mask}} {{output}}.tfm"
+        compare(heads / "cases.csv", [{"a": method}, needs], heads / "out")
     with pytest.raises(OptionError, match="did you mean 'tre'"):
         compare(heads / "cases.csv", {"a": method}, heads / "out", measures=["tree"])
     assert method.calls == 0 and not (heads / "out").exists()
@@ -284,7 +284,7 @@ def test_programs_end_with_a_reason(tmp_path):
     code = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
     with pytest.raises(RunFailed, match="ended by SIGKILL, perhaps for lack of memory"):
         execute([sys.executable, "-c", code], tmp_path, tmp_path / "log", 1)
-    found = execute([sys.executable, "-c", "x = bytes(200 << 20); print(len(x))"], tmp_path, tmp_path / "log", 1)
+    found = execute([sys.executable, "-c", "x = b'x' * (200 << 20); print(len(x))"], tmp_path, tmp_path / "log", 1)
     assert found["code"] == 0 and 190 < found["memory"] < 300 and (tmp_path / "log").read_text() == f"{200 << 20}\n"
     assert first_line([sys.executable, "-c", "print(); print('v 1')"], tmp_path) == "v 1"
     assert first_line([str(tmp_path / "gone")], tmp_path) == "unknown (FileNotFoundError)"

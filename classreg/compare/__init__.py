@@ -26,13 +26,13 @@ from ..io.atomic import atomic_path, writable_folder
 from .cases import Case, read_cases
 from .methods import Method, check_for, read_methods
 from .notes import notes_of, settings_of
-from .render import latex, markdown, scores_csv, summary_csv, tests_csv
+from .render import comparisons_csv, latex, markdown, scores_csv, summary_csv
 from .runner import Event, run_all
 from .scores import MEASURES, check_measures, plain
 from .table import Table, reference_of, tabulate
 
 PAGES = {"table.md": markdown, "table.tex": latex, "scores.csv": scores_csv, "summary.csv": summary_csv,
-         "tests.csv": tests_csv}
+         "tests.csv": comparisons_csv}
 
 #: measures that boxes are drawn of, as far as there are any
 DRAWN = ("dice", "tre", "hd95")

@@ -112,8 +112,8 @@ def check_name(name: str, what: str) -> str | None:
     """What is wrong with a name that files are called by; None if nothing is."""
     if isinstance(name, str) and NAME.fullmatch(name) and not name.endswith((" ", ".")):
         return None
-    return (f"{what} is called {name!r}; a name holds letters, digits, blanks and any of . _ + - ( ), and begins with a "
-            "letter or digit, since files are called by it")
+    return (f"{what} is called {name!r}; a name holds letters, digits, blanks and any of . _ + - ( ), and begins with "
+            "a letter or digit, since files are called by it")
 
 
 class Data:

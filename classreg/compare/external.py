@@ -1,7 +1,7 @@
 """Programs in processes of their own: run without a shell, within a time limit, their exit code checked.
 
-What a program prints goes to a log; its last lines are in the error where it fails. With the comparison, by Ctrl-C or an
-error, ends whatever the program has started too.
+What a program prints goes to a log; its last lines are in the error where it fails. Where the comparison ends, by
+Ctrl-C or an error, so does the program and whatever it has started.
 
 Must not import: metrics, optimisers, engine, faces.
 """

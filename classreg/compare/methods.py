@@ -141,8 +141,8 @@ def _methods(source, folder: Path):
     """Methods from whatever was given."""
     if isinstance(source, Method):
         yield source
-    elif isinstance(source, os.PathLike) or isinstance(source, str) and source.strip().endswith(".json"):
-        yield from _file(Path(source) if isinstance(source, os.PathLike) else Path(source.strip()))
+    elif isinstance(source, os.PathLike):
+        yield from _file(Path(source))
     elif isinstance(source, str):
         if "=" in source:
             name, _, rest = source.partition("=")
@@ -150,7 +150,7 @@ def _methods(source, folder: Path):
             yield _line(name.strip(), rest.strip(), folder, form.strip() or None)
         else:
             for part in filter(None, map(str.strip, source.split(","))):
-                yield from _methods(part, folder) if part.endswith(".json") else [_line(None, part, folder)]
+                yield from _file(Path(part)) if part.endswith(".json") else [_line(None, part, folder)]
     elif isinstance(source, Mapping):
         for name, given in source.items():
             yield _entry(name, given, folder)
@@ -198,8 +198,8 @@ def _line(name: str | None, text: str, folder: Path, form: str | None = None) ->
     if "{case}" in text:
         return _spelt(name, {"transforms": text, **more}, folder)
     if form is not None:
-        raise OptionError(f"method {name!r}: a format ({form}) belongs to files; {text!r} has neither {{output}}, which "
-                          "a command writes, nor {case}, which a folder of transforms has")
+        raise OptionError(f"method {name!r}: a format ({form}) belongs to files; {text!r} has neither {{output}}, "
+                          "which a command writes, nor {case}, which a folder of transforms has")
     kind, _, rest = text.partition(":")
     if kind in ("model", "baseline"):
         return _spelt(name or rest, {kind: rest}, folder)

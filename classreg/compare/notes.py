@@ -36,8 +36,8 @@ def notes_of(table: Table, methods: Sequence[Method], threads: int) -> list[str]
 
 def _reading(table: Table) -> str:
     count = len(table.cases)
-    text = (f"{count} case{'s' * (count != 1)}. Each cell: mean ± SD (median), number of cases; SD with n - 1. Bold: the "
-            f"best mean of the rows with most cases")
+    text = (f"{count} case{'s' * (count != 1)}. Each cell: mean ± SD (median), number of cases; SD with n - 1. Bold: "
+            f"the best mean of the rows with most cases")
     cost = [MEASURES[name].head for name in table.measures if MEASURES[name].cost]
     still = any(record.get("settings") == {"baseline": "none"} for record in table.records.values())
     if still and cost:
@@ -58,8 +58,8 @@ def _costs(table: Table, methods: Sequence[Method], threads: int) -> list[str]:
     parts = [f"{', '.join(names)}: {SCOPES[scope]}" for scope, names in scopes.items()]
     own = " Kernels of classreg are compiled or loaded before the clock starts, by the same plan on a tiny pair." \
         if "call" in scopes else ""
-    return [f"Time is wall time, CPU time that of all threads, peak memory what the process holds resident at most; one "
-            f"run each, with {threads} thread{'s' * (threads != 1)} allowed. Measured of {'; '.join(parts)}.{own} "
+    return [f"Time is wall time, CPU time that of all threads, peak memory what the process holds resident at most; "
+            f"one run each, with {threads} thread{'s' * (threads != 1)} allowed. Measured of {'; '.join(parts)}.{own} "
             f"Beside the number of cases: geometric mean over common cases of the ratio to {table.reference}."]
 
 
@@ -69,11 +69,11 @@ def _tests(table: Table) -> str:
     most = max(test["n"] for test in table.tests)
     floor = 2.0 ** (1 - most)
     return (f"Tested against {table.reference} over the cases that both rows have"
-            f"{', those of one subject averaged' if clustered else ''}: Wilcoxon's signed-rank test, two-sided, exact up to "
-            f"25 differences; differences of 0 are dropped ({zeros} in all tests), equal ones share the mean of their "
-            f"ranks; p adjusted by Holm over all {count} tests of the table. *: adjusted p < {LEVEL}. With {most} pairs no "
-            f"p can be below {floor:.2g} before it is adjusted. The t-test is paired; intervals are 95 % BCa bootstrap "
-            f"({RESAMPLES} resamples); similarity, time and memory are not tested.")
+            f"{', those of one subject averaged' if clustered else ''}: Wilcoxon's signed-rank test, two-sided, exact "
+            f"up to 25 differences; differences of 0 are dropped ({zeros} in all tests), equal ones share the mean of "
+            f"their ranks; p adjusted by Holm over all {count} tests of the table. *: adjusted p < {LEVEL}. With "
+            f"{most} pairs no p can be below {floor:.2g} before it is adjusted. The t-test is paired; intervals are 95 "
+            f"% BCa bootstrap ({RESAMPLES} resamples); similarity, time and memory are not tested.")
 
 
 def _method(method: Method, table: Table) -> str:
@@ -105,7 +105,8 @@ def _machine(table: Table, threads: int) -> str:
     days = sorted({datetime.fromtimestamp(when, timezone.utc).date().isoformat() for when in began})
     when = f" Run {' to '.join(dict.fromkeys((days[0], days[-1])))}." if days else ""
     names = ", ".join(f"{name} {number}" for name, number in versions.items() if name != "baseline")
-    return f"{processor()}, {os.cpu_count()} cores; Python {platform.python_version()}{', ' if names else ''}{names}.{when}"
+    names = ", ".join([f"Python {platform.python_version()}", *filter(None, [names])])
+    return f"{processor()}, {os.cpu_count()} cores; {names}.{when}"
 
 
 def processor() -> str:

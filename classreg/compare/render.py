@@ -75,13 +75,16 @@ def scores_csv(table: Table) -> str:
 
 def summary_csv(table: Table) -> str:
     """One line per cell, with the number of cases that failed."""
-    return _csv(("method", "measure", "unit", *SUMMARY, "failed"),
-                [(method, name, MEASURES[name].unit, *(_plain(getattr(table.cells[method, name], key)) for key in SUMMARY),
-                  table.failed(method))
-                 for method in table.methods for name in table.measures if (method, name) in table.cells])
+    lines = []
+    for method in table.methods:
+        for name in table.measures:
+            if (method, name) in table.cells:
+                numbers = (_plain(getattr(table.cells[method, name], key)) for key in SUMMARY)
+                lines.append((method, name, MEASURES[name].unit, *numbers, table.failed(method)))
+    return _csv(("method", "measure", "unit", *SUMMARY, "failed"), lines)
 
 
-def tests_csv(table: Table) -> str:
+def comparisons_csv(table: Table) -> str:
     """One line per test."""
     heads = list(table.tests[0]) if table.tests else ["measure", "method", "reference"]
     return _csv(heads, [[test[name] for name in heads] for test in table.tests])

@@ -37,7 +37,7 @@ from .external import fill, first_line, program
 from .methods import Method
 from .running import log_of, run
 from .saved import SAVED, read_saved
-from .scores import COST, SCORING, number, plain, score
+from .scores import SCORING, number, plain, score
 
 log = logging.getLogger("classreg")
 

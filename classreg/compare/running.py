@@ -135,20 +135,21 @@ def _uninterrupted() -> Iterator[None]:
 def _command(method, data, work, threads, limit):
     case, folder = data.case, method.folder.absolute()
     values = {name: path.absolute() for name, path in case.files().items()}
-    values.update(case=case.name, threads=threads, output=work.absolute() / "output", cost=work.absolute() / "cost.json")
+    reported = work.absolute() / "cost.json"
+    values.update(case=case.name, threads=threads, output=work.absolute() / "output", cost=reported)
     words, *masks, _ = method.words
     words = [*words, *(word for end, more in zip(("fixed", "moving"), masks) if getattr(case, f"{end}_mask")
                        for word in more)]
     words = [str(program(words[0], folder) or words[0]), *(fill(word, values) for word in words[1:])]
     cost, scope = execute(words, folder, log_of(work), threads, limit), "program"
-    reported = work / "cost.json"
     if reported.is_file():
         cost, scope = _reported(reported), "reported"
     files = [work.parent / fill(pattern, values) for pattern in method.files()]
     for file in files:
         if not file.is_file():
             there = sorted(p.name for p in work.iterdir() if p.name.startswith("output"))
-            raise RunFailed(f"ended well, and wrote no {file.name}; of {{output}} there is {', '.join(there) or 'nothing'}")
+            raise RunFailed(f"ended well, and wrote no {file.name}; of {{output}} there is "
+                            f"{', '.join(there) or 'nothing'}")
     return Ran(_converted(method, files, data, work), {name: cost[name] for name in COST if name in cost}, scope)
 
 

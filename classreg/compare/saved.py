@@ -54,8 +54,8 @@ def as_transform(given, fixed: Image, moving: Image) -> FittedTransform:
         array = real_numbers(given, "what the method gave")
         if array.shape not in ((d + 1, d + 1), (d, *grid.shape)):
             raise InputError(f"the method gave a {type(given).__name__} of shape {array.shape}; it must give a "
-                             f"FittedTransform, a Result, a world matrix {(d + 1, d + 1)}, or a displacement in mm on the "
-                             f"fixed grid {(d, *grid.shape)}")
+                             f"FittedTransform, a Result, a world matrix {(d + 1, d + 1)}, or a displacement in mm on "
+                             f"the fixed grid {(d, *grid.shape)}")
         if not np.isfinite(array).all():
             raise InputError(f"{int((~np.isfinite(array)).sum())} of {array.size} numbers that the method gave are not "
                              "finite")

@@ -157,27 +157,28 @@ def conventions(measures: Iterable[str], masked: int, cases: int) -> list[str]:
         mask = f" inside the fixed mask ({masked} of {cases} cases have one)"
     found = []
     if measures & set(LABELLED):
-        found.append("Labels are warped by one-hot linear weights of which the heaviest wins, 0 outside the moving map; "
-                     "the background is left out; a case's number is the mean over its labels.")
+        found.append("Labels are warped by one-hot linear weights of which the heaviest wins, 0 outside the moving "
+                     "map; the background is left out; a case's number is the mean over its labels.")
     if "dice" in measures:
-        found.append("Dice: 2 |A and B| / (|A| + |B|); 0 for a label that only one of both maps has, left out if neither "
-                     "has it.")
+        found.append("Dice: 2 |A and B| / (|A| + |B|); 0 for a label that only one of both maps has, left out if "
+                     "neither has it.")
     if measures & {"hd95", "assd"}:
-        found.append("HD95, ASSD: in mm between surface elements of cells of 2 x 2 (x 2) voxels, weighted by area; HD95 is "
-                     "the larger of both directed 95 % quantiles, ASSD the mean over both surfaces together; a label that "
-                     "only one map has is left out.")
+        found.append("HD95, ASSD: in mm between surface elements of cells of 2 x 2 (x 2) voxels, weighted by area; "
+                     "HD95 is the larger of both directed 95 % quantiles, ASSD the mean over both surfaces together; a "
+                     "label that only one map has is left out.")
     if measures & set(LANDMARKS):
-        found.append("TRE: distance in mm of mapped fixed landmarks from their partners; a case's number is the mean or "
-                     "quantile over its landmarks, not snapped to voxels; robustness: share of landmarks that came "
+        found.append("TRE: distance in mm of mapped fixed landmarks from their partners; a case's number is the mean "
+                     "or quantile over its landmarks, not snapped to voxels; robustness: share of landmarks that came "
                      "nearer than the headers have them.")
     if measures & {"folding", "sd_log_j"}:
         found.append(f"Folding: share of voxels of the fixed grid{mask} with det J <= 0; SD log J: standard deviation "
                      "of log max(J, 0.001) there; J by central differences of the displacement on the fixed grid, "
                      "one-sided at the border.")
     if measures & {"ncc", "nmi"}:
-        found.append(f"NCC: correlation; NMI: (H_A + H_B) / H_AB of {BINS} x {BINS} bins; of the fixed and the linearly "
-                     f"interpolated warped image{mask}, where it is inside the moving one"
-                     f"{' and its mask' if masked else ''}. A method that maximises one of them is expected to lead it.")
+        found.append(f"NCC: correlation; NMI: (H_A + H_B) / H_AB of {BINS} x {BINS} bins; of the fixed and the "
+                     f"linearly interpolated warped image{mask}, where it is inside the moving one"
+                     f"{' and its mask' if masked else ''}; of several channels the first. A method that maximises one "
+                     "of them is expected to lead it.")
     return found
 
 
