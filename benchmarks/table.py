@@ -100,11 +100,12 @@ def case_by_case(table) -> str:
     """Every case in rows of its own: means over organs say little."""
     parts = []
     for name in (name for name in EACH if name in table.measures):
+        digits = MEASURES[name].digits
         having = [case.name for case in table.cases if any(case.name in table.values[m, name] for m in table.methods)]
         lines = [["method", *having], ["---", *["--:"] * len(having)]]
         for method in table.methods:
             row = table.values[method, name]
-            lines.append([method, *(f"{row[case]:.{MEASURES[name].digits}f}" if case in row else "" for case in having)])
+            lines.append([method, *(f"{row[case]:.{digits}f}" if case in row else "" for case in having)])
         unit = f", {MEASURES[name].unit}" if MEASURES[name].unit else ""
         parts.append(f"## {MEASURES[name].head}{unit}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines))
     return "\n\n".join(parts)

@@ -2,8 +2,8 @@
 
     python ants.py Affine|SyN|SyNCC|... FIXED MOVING OUTPUT COST THREADS
 
-`ants.registration` with its defaults and one seed. OUTPUT.nii.gz is what ANTs composes of its transforms: a displacement
-on the fixed grid in LPS mm.
+`ants.registration` with its defaults and one seed. OUTPUT.nii.gz is what ANTs composes of its transforms: a
+displacement on the fixed grid in LPS mm.
 """
 
 from __future__ import annotations

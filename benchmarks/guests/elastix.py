@@ -21,8 +21,9 @@ STAGES = {"affine": ("rigid", "affine"), "deformable": ("rigid", "affine", "bspl
 
 def main(model, fixed, moving, output, report, threads):
     """Register two files."""
-    itk.ParameterObject  # loads what the first use would load
-    itk.MultiThreaderBase.SetGlobalDefaultNumberOfThreads(int(threads))  # the filter's own option crashes with "bspline"
+    getattr(itk, "ParameterObject")  # noqa: B009  loads what the first use would load
+    # the filter's own option, number_of_threads, crashes with the default map "bspline"
+    itk.MultiThreaderBase.SetGlobalDefaultNumberOfThreads(int(threads))
     f, m = (itk.imread(path, itk.F) for path in (fixed, moving))
     folder = Path(output)
     folder.mkdir()

@@ -208,11 +208,15 @@ def _fingerprint_of_scores(data: Data, measures: Sequence[str]) -> str:
 
 
 def _code(call: Callable) -> str:
-    """A hash of a function's source; of one without, its name. What it closes over is not seen."""
+    """A hash of a function's source, or of its code where that is not at hand. What it closes over is not seen."""
     try:
-        return hashlib.blake2b(inspect.getsource(call).encode(), digest_size=16).hexdigest()
+        text = inspect.getsource(call)
     except (OSError, TypeError):
-        return repr(getattr(call, "__qualname__", type(call).__qualname__))
+        code = getattr(call, "__code__", None)
+        constants = [value for value in getattr(code, "co_consts", ()) if not inspect.iscode(value)]
+        text = repr((getattr(call, "__qualname__", type(call).__qualname__), getattr(code, "co_code", b""),
+                     getattr(code, "co_names", ()), constants))
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def _read(file: Path) -> dict | None:
