@@ -81,7 +81,7 @@ def methods() -> tuple[dict, list[str]]:
         if not os.environ.get(variable):
             missing.append(f"{name} ({variable})")
             del guests[name]
-    kept = {method.name: method for method in read_methods(file) if method.name in guests} if guests else {}
+    kept = {method.name: method for method in read_methods(guests, file.parent)} if guests else {}
     return {**{name: f"baseline:{name}" for name in BASELINES}, **OURS, **kept}, missing
 
 

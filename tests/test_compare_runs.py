@@ -16,9 +16,10 @@ from matplotlib.image import imread
 from typer.testing import CliRunner
 
 from classreg import cli
-from classreg.compare import compare, worker
+from classreg.compare import compare, read_cases, worker
 from classreg.compare.external import RunFailed, execute, first_line
 from classreg.compare.methods import read_methods
+from classreg.compare.running import job_of
 from classreg.datasets import head_phantom
 from classreg.errors import InputError, OptionError
 from classreg.fitted import FittedTransform
@@ -338,14 +339,8 @@ def test_the_worker_runs_functions_and_reports_what_is_refused(heads, monkeypatc
     assert "must be a function" in run(kind="function", spec={"function": "their_module:number"})["error"]
     assert "cannot import their_module:gone" in run(kind="function", spec={"function": "their_module:gone"})["error"]
     assert run(kind="baseline", spec={"baseline": "none"})["status"].startswith("none")
-    job = worker.job_of(read_methods({"m": {"model": "rigid"}})[0], None or _case(heads), 2)
+    job = job_of(read_methods({"m": {"model": "rigid"}})[0], read_cases(heads / "cases.csv")[0], 2)
     assert job["threads"] == 2 and Path(job["files"]["fixed"]).is_absolute()
-
-
-def _case(heads):
-    from classreg.compare import read_cases
-
-    return read_cases(heads / "cases.csv")[0]
 
 
 # -- the command line --

@@ -100,13 +100,15 @@ class Method:
         return [given] if isinstance(given, str) else list(given)
 
 
-def read_methods(source, names: Iterable[str] = ()) -> list[Method]:
+def read_methods(source, folder: Path = Path()) -> list[Method]:
     """Methods from names, lines, files, dictionaries and functions; every one checked.
 
     Parameters
     ----------
     source : str, path, function, Method, mapping or iterable of these
         As the module says; a mapping goes from names to what is run.
+    folder : Path
+        What paths are relative to that do not stand in a file.
 
     Raises
     ------
@@ -115,7 +117,7 @@ def read_methods(source, names: Iterable[str] = ()) -> list[Method]:
     FileError
         If a methods file cannot be read.
     """
-    found = list(_methods(source, Path()))
+    found = list(_methods(source, folder))
     if not found:
         raise OptionError("there is no method; name a baseline (classreg baselines) or a model "
                           f"({', '.join(MODELS)}), or give a methods file")

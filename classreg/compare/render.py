@@ -113,8 +113,8 @@ def _cell(cell: Cell | None, digits: int, bold: str, plus: str) -> str:
         return ""
     mean = f"{cell.mean:.{digits}f}"
     text = (bold.format(mean) if cell.best else mean) + ("*" if cell.star else "")
-    text += f" {plus} {cell.sd:.{digits}f}" if cell.n > 1 else ""
-    text += f" ({cell.median:.{digits}f}), {cell.n}"
+    text += f" {plus} {cell.sd:.{digits}f} ({cell.median:.{digits}f})" if cell.n > 1 else ""
+    text += f", {cell.n}"
     return text + (f"; {cell.relative:.2f}x" if cell.relative is not None else "")
 
 

@@ -27,12 +27,11 @@ from ..errors import FileError, InputError
 from ..evaluate import measured
 from ..io.transforms import read_transform
 from ..result import Result
-from .cases import Data
+from .cases import Case, Data
 from .external import RunFailed, execute, fill, program
 from .methods import Method
 from .saved import as_transform, save_transform
 from .scores import COST
-from .worker import job_of
 
 #: what the cost of a method is that of
 SCOPES = {
@@ -88,6 +87,7 @@ def _isolated(method, data, work, threads, limit):
     job = work / "job.json"
     job.write_text(json.dumps(job_of(method, data.case, threads)), encoding="utf-8")
     root = str(Path(__file__).parents[2])
+    # the folder of classreg goes first, so that the process runs the code that this one runs
     execute([sys.executable, "-m", "classreg.compare.worker", str(job.absolute())], method.folder.absolute(),
             log_of(work), threads, limit, {"PYTHONPATH": root + _path()})
     report = json.loads((work / "report.json").read_text(encoding="utf-8"))
@@ -95,6 +95,13 @@ def _isolated(method, data, work, threads, limit):
         raise RunFailed(report["error"])
     notes = {key: report[key] for key in ("status", "plan") if key in report}
     return Ran(work / report["file"], report["cost"], "call", notes)
+
+
+def job_of(method: Method, case: Case, threads: int) -> dict:
+    """The job that the worker takes."""
+    files = {name: str(path.absolute()) for name, path in case.files().items()}
+    return {"kind": method.kind, "spec": method.spec, "folder": str(method.folder.absolute()), "files": files,
+            "threads": threads}
 
 
 def _path() -> str:

@@ -119,12 +119,5 @@ def _parameters(spec: dict, folder: Path) -> Callable[[Image, Image], Plan]:
     return read_parameters([folder / path for path in spec["parameters"]])
 
 
-def job_of(method, case: Case, threads: int) -> dict:
-    """The job that `main` takes."""
-    files = {name: str(path.absolute()) for name, path in case.files().items()}
-    return {"kind": method.kind, "spec": method.spec, "folder": str(method.folder.absolute()), "files": files,
-            "threads": threads}
-
-
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
