@@ -23,10 +23,13 @@ from ..planning import Plan
 from ..result import Result
 from .ants import SYN, SYN_MI
 from .base import Baseline
+from .demons import DEMONS
+from .flirt import FLIRT_MI
 from .greedy import GREEDY
+from .niftyreg import F3D
 from .none import NONE
 
-BASELINES: dict[str, Baseline] = {b.name: b for b in (NONE, SYN, SYN_MI, GREEDY)}
+BASELINES: dict[str, Baseline] = {b.name: b for b in (NONE, FLIRT_MI, DEMONS, SYN, SYN_MI, GREEDY, F3D)}
 
 
 def find(name: str) -> Baseline:

@@ -29,7 +29,8 @@ SOURCE = ("Avants et al., Medical Image Analysis 2008, doi:10.1016/j.media.2007.
 DIFFERS = ("both halves of the map belong to one stationary velocity, where ANTs moves two fields and keeps their "
            "inverses; linear stages use every voxel and a quasi-Newton method, not a fifth of the voxels and steepest "
            "descent; the metric's window is in mm of the finest spacing; images are not cut off at percentiles of 0.5 "
-           "but of 0.05; a level gives on its best field, not its last")
+           "but of 0.05; a level gives on its best field, not its last; forces are those "
+           "of whole windows, not of their centres")
 
 
 def syn_stage(grid: Grid, metric: dict, step: float, factors: Sequence[float], iterations: Sequence[int]) -> Stage:
