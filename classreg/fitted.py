@@ -231,6 +231,23 @@ class FittedTransform:
         mapping = Mapping(matrix, np.ascontiguousarray(u.T.reshape((d, *grid.shape)), np.float32), grid)
         return FittedTransform.from_mapping(mapping, inner.grid, self.to_grid, model="composite", **more)
 
+    def parts(self) -> tuple[FittedTransform, FittedTransform]:
+        """The warp x + u(x) and the matrix A of phi(x) = A (x + u(x)), which meet at an end called "between".
+
+        A spline stays one; a velocity becomes its field.
+        """
+        d, ends = self.ndim, dict(frm=self.frm, to="between")
+        if self.linear:
+            warp = FittedTransform.from_matrix(np.eye(d + 1), self.grid, self.grid, **ends)
+        elif isinstance(self.transform, BSpline):
+            spline = replace(self.transform, matrix=np.eye(d + 1))
+            warp = FittedTransform(self.model, spline, self.theta, self.grid, self.grid, **ends)
+        else:
+            mapping = self.mapping()
+            mapping = Mapping(np.eye(d + 1), mapping.field, mapping.grid)
+            warp = FittedTransform.from_mapping(mapping, self.grid, self.grid, **ends)
+        return warp, FittedTransform.from_matrix(self.matrix, self.grid, self.to_grid, frm="between", to=self.to)
+
     def jacobian_determinant(self) -> np.ndarray:
         """det D phi on the grid it was fitted on, (*grid.shape) float32; below 0 it folds."""
         mapping = self.mapping()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import FileError, InputError
+from ..errors import FileError, InputError, OptionError
 from ..fitted import FittedTransform
 from ..grid import Grid, lift, lower
 from .atomic import atomic_path
@@ -30,9 +30,31 @@ def fitted(matrix: np.ndarray, fixed: Grid, path: Path) -> FittedTransform:
     """The transform of a world matrix that was read from a file."""
     if not np.isfinite(matrix).all():
         raise InputError(f"{path} holds numbers that are not finite; write it again")
+    inverse(matrix, path)
+    return FittedTransform.from_matrix(matrix, fixed)
+
+
+def inverse(matrix: np.ndarray, path: Path) -> np.ndarray:
+    """The inverse of a matrix that was read from a file."""
     if abs(np.linalg.det(matrix)) < 1e-9:
         raise InputError(f"the matrix in {path} is not invertible: {matrix.tolist()}")
-    return FittedTransform.from_matrix(matrix, fixed)
+    return np.linalg.inv(matrix)
+
+
+def only(transform: FittedTransform, path: Path) -> np.ndarray:
+    """The world matrix of a transform that is to be written as one."""
+    if not transform.linear:
+        raise OptionError(f"cannot write {path}: a matrix does not hold a transform of model {transform.model!r}; "
+                          "write a field (.nii.gz)")
+    return transform.matrix
+
+
+def need_moving(moving: Grid | None, path: Path, tool: str) -> Grid:
+    """The moving grid, without which one cannot go on."""
+    if moving is None:
+        raise OptionError(f"{path}: {tool} counts in voxels of both images, so the moving grid is needed: read with "
+                          "moving=; before writing, dataclasses.replace(transform, to_grid=grid)")
+    return moving
 
 
 def is_text(path: Path) -> bool:

@@ -5,9 +5,9 @@ A format is a module of this package, or an object, with
     SUFFIXES                         what its files end in
     read(path, fixed, moving)        the transform from fixed to moving; both grids, moving may be None
     write(transform, path)
-    recognise(path) -> bool          optional: whether the content of a file shows that it is of this format and no
-                                     other; one that has no such sign is read and written by name only
-    ORDER                            optional: which of several files points meet first, "first" or "last"
+    recognise(path) -> bool | None   optional: whether a file shows that it is of this format and no other (True) or
+                                     cannot be (False); None, as without the function, where nothing says so
+    ORDER                            optional: which of a list of files points meet first, the "first" or the "last"
 
 and one line in `FORMATS`. The formula of each stands in its own docstring. World is LPS mm inside, and phi takes
 fixed world points to moving world points, whatever the file holds.
@@ -17,7 +17,7 @@ Must not import: metrics, the engine, cli. SimpleITK and nibabel are imported on
 
 from __future__ import annotations
 
-import os
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,14 +29,33 @@ from ..errors import FileError, InputError, OptionError, unknown
 from ..fitted import FittedTransform
 from ..grid import Grid
 from ..image import Image
-from . import itk
-from .displacement import Displacement, Vectors
+from . import itk, learn2reg, npz, ras
+from .bundle import Bundle
+from .displacement import Displacement
 from .files import existing, suffix_of
+from .fsl import FSL
 
+log = logging.getLogger("classreg")
+
+#: part of the image below which a warning says that a field leaves much of it out
+COVERED = 0.9
+
+_VECTORS = Displacement("lps")
+
+#: name -> format
 FORMATS: dict[str, Any] = {
     "itk": itk,
-    "displacement": Vectors("lps"), "displacement-ras": Displacement("ras"),
+    "ants": Bundle(itk, _VECTORS),
+    "greedy": Bundle(ras, _VECTORS),
+    "ras": ras,
+    "fsl": FSL("either"),
+    "fsl-relative": FSL("relative"),
+    "fsl-absolute": FSL("absolute"),
+    "displacement": _VECTORS,
+    "displacement-ras": Displacement("ras"),
     "displacement-voxel": Displacement("voxel"),
+    "learn2reg": learn2reg,
+    "npz": npz,
 }
 
 
@@ -92,15 +111,16 @@ def read_transform(path, fixed, moving=None, *, format: str = "auto", inverse: b
     return replace(found, grid=fixed, to_grid=moving, frm=frm, to=to)
 
 
-def write_transform(transform: FittedTransform, path: str | os.PathLike, *, format: str = "auto") -> None:
+def write_transform(transform: FittedTransform, path, *, format: str = "auto") -> None:
     """Write a transform for another tool.
 
     Parameters
     ----------
     transform : FittedTransform
         Of any model; some formats hold linear ones only, and some need its `to_grid`.
-    path : path
-        A file of that name is replaced once the new one is complete.
+    path : path or list of two paths
+        A file of that name is replaced once the new one is complete. A list takes the warp x + u(x) and the matrix A of
+        phi(x) = A (x + u(x)) apart, in the order of the tool whose format is named.
     format : str
         A name in `FORMATS`, or auto: by suffix, where only one format has it.
 
@@ -125,9 +145,16 @@ def write_transform(transform: FittedTransform, path: str | os.PathLike, *, form
     if not isinstance(transform, FittedTransform):
         raise InputError(f"a FittedTransform is needed, not {type(transform).__name__}; for a result give "
                          "result.transform, for a matrix FittedTransform.from_matrix(matrix, grid)")
-    path = Path(path)
-    name = _by_suffix(path) if format == "auto" else format
-    _format(name, path, "write").write(transform, path)
+    steps = [(transform, path)]
+    if isinstance(path, (list, tuple)):
+        first = _order(format, len(path)) != "last"
+        if len(path) != 2 or transform.linear:
+            raise OptionError("a list is two files, the warp and the matrix of a deformable transform; got "
+                              f"{len(path)} for one of model {transform.model!r}")
+        steps = list(zip(transform.parts(), path if first else path[::-1]))
+    for part, target in steps:
+        target = Path(target)
+        _format(_by_suffix(target) if format == "auto" else format, target, "write").write(part, target)
 
 
 def suffixes() -> tuple[str, ...]:
@@ -166,7 +193,7 @@ def _having(suffix: str, path: Path, what: str) -> list[str]:
 def _by_suffix(path: Path) -> str:
     """The one format that a file to be written can have."""
     names = _having(suffix_of(path), path, "write")
-    own = [name for name in names if hasattr(FORMATS[name], "recognise")]
+    own = [name for name in names if not isinstance(FORMATS[name], Bundle)]
     if len(own) == 1:
         return own[0]
     raise OptionError(f"cannot tell the format of {path}: several tools have {suffix_of(path)!r} files; say which "
@@ -174,14 +201,18 @@ def _by_suffix(path: Path) -> str:
 
 
 def _by_content(path: Path) -> str:
-    """The one format that a file shows to be of, or the only one with its suffix."""
-    names = _having(suffix_of(path), path, "read")
-    own = [name for name in names if hasattr(FORMATS[name], "recognise")]
-    sure = own if len(own) == 1 == len(names) else [name for name in own if FORMATS[name].recognise(path)]
+    """The one format that a file shows to be of."""
+    signs = {name: getattr(FORMATS[name], "recognise", lambda path: None)(path)
+             for name in _having(suffix_of(path), path, "read")}
+    sure = [name for name, sign in signs.items() if sign]
     if len(sure) == 1:
         return sure[0]
+    likely = sure or [name for name, sign in signs.items() if sign is None]
+    if not likely:
+        raise FileError(f"cannot read {path}: it is of none of the formats with its suffix, {', '.join(signs)}, or "
+                        "damaged; name its format to see what is missing")
     raise OptionError(f"cannot tell the format of {path} by its suffix and content; say which with format=: "
-                      f"{', '.join(sure or names)}")
+                      f"{', '.join(likely)}")
 
 
 def _read_one(path, fixed: Grid, moving: Grid | None, format: str, inverse) -> FittedTransform:
@@ -208,7 +239,22 @@ def _checked(found: FittedTransform, path: Path, grid: Grid) -> FittedTransform:
         raise InputError(f"{path} holds numbers that are not finite; write it again")
     if abs(np.linalg.det(found.matrix)) < 1e-9:
         raise InputError(f"the matrix in {path} is not invertible: {found.matrix.tolist()}")
+    if not found.linear:
+        _check_place(found.transform.grid, grid, path)
     return found
+
+
+def _check_place(field: Grid, grid: Grid, path: Path) -> None:
+    """Refuse a field that lies beside the image, and warn of one that leaves much of it out."""
+    ends = [np.linspace(0, n - 1, min(n, 9)) for n in grid.shape]
+    index = field.to_index(grid.to_world(np.stack(np.meshgrid(*ends, indexing="ij"), -1)))
+    share = float(((index > -1) & (index < field.shape)).all(-1).mean())
+    if share == 0:
+        apart = np.linalg.norm(field.centre - grid.centre)
+        raise InputError(f"the field in {path} lies elsewhere: its centre is {apart:.4g} mm from that of the image that "
+                         "it should begin at; it belongs to another image, or goes the other way (inverse=True)")
+    if share < COVERED:
+        log.warning("%s: the field covers %.0f %% of the image; beyond, it keeps its border value", path, 100 * share)
 
 
 def _read_list(paths: list, fixed: Grid, moving: Grid | None, format: str, inverse) -> FittedTransform:
@@ -217,13 +263,7 @@ def _read_list(paths: list, fixed: Grid, moving: Grid | None, format: str, inver
     if not paths or len(turned) != len(paths):
         raise OptionError(f"{len(paths)} files and {len(turned)} values of inverse were given; give at least one file "
                           "and a value for each")
-    if format != "auto" and format not in FORMATS:
-        raise unknown("format", format, [*FORMATS, "auto"])
-    order = getattr(FORMATS.get(format), "ORDER", None)
-    if len(paths) > 1 and order is None:
-        ordered = [name for name, found in FORMATS.items() if hasattr(found, "ORDER")]
-        raise OptionError(f"format {format!r} does not say in which order {len(paths)} files apply; name one that does "
-                          f"({', '.join(ordered)}), or read them one by one and compose: outer.compose(inner)")
+    order = _order(format, len(paths))
     steps = list(zip(paths, turned))
     whole = None
     for k, (path, back) in enumerate(steps if order != "last" else steps[::-1]):
@@ -231,3 +271,15 @@ def _read_list(paths: list, fixed: Grid, moving: Grid | None, format: str, inver
         step = replace(step, frm=str(k), to=str(k + 1))
         whole = step if whole is None else step.compose(whole)
     return whole
+
+
+def _order(format: str, count: int) -> str | None:
+    """Which of the files in a list points meet first, by the tool whose format is named; None for one file."""
+    if format != "auto" and format not in FORMATS:
+        raise unknown("format", format, [*FORMATS, "auto"])
+    order = getattr(FORMATS.get(format), "ORDER", None)
+    if count > 1 and order is None:
+        ordered = [name for name, found in FORMATS.items() if hasattr(found, "ORDER")]
+        raise OptionError(f"format {format!r} does not say in which order {count} files apply; name one that does "
+                          f"({', '.join(ordered)}), or read them one by one and compose: outer.compose(inner)")
+    return order

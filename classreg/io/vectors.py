@@ -12,7 +12,9 @@ Must not import: SimpleITK, metrics, the engine. nibabel is imported on first us
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -56,12 +58,19 @@ def head(path: Path) -> tuple[tuple[int, ...], int, str]:
     """Shape, intent code and intent name of a NIfTI; FileError where it is none."""
     import nibabel as nib
 
-    try:
+    with _reading(path):
         file = nib.load(path, mmap=False)
         return file.shape, int(file.header["intent_code"]), file.header.get_intent()[2]
-    except Exception as error:  # a foreign parser on a foreign file: anything may come
-        raise FileError(f"cannot read {path}, which is truncated, damaged or no NIfTI: {reason(error)}; "
-                        "copy or download it again") from error
+
+
+def array(path: Path) -> np.ndarray:
+    """The numbers of a NIfTI as they are, whatever its header says of space."""
+    import nibabel as nib
+
+    with _reading(path):
+        file = nib.load(path, mmap=False)
+        _check_size(file, path)
+        return np.asarray(file.dataobj)
 
 
 def read(path: Path, d: int) -> tuple[np.ndarray, Grid]:
@@ -74,17 +83,19 @@ def read(path: Path, d: int) -> tuple[np.ndarray, Grid]:
         needed = "(x, y, z, 1, 3) or (x, y, z, 3)" if d == 3 else "(x, y, 1, 1, 2)"
         raise InputError(f"{path} is no field of {d}-D vectors: its shape is {shape}, its intent {intent}; a {d}-D "
                          f"image needs {needed}")
-    try:
+    with _reading(path):
         file = nib.load(path, mmap=False)
-        declared = file.dataobj.offset + math.prod(shape) * file.dataobj.dtype.itemsize
-        check_declared(declared, path, GZIP_RATIO if suffix_of(path).endswith(".gz") else 1)
+        _check_size(file, path)
         image = nifti.from_nibabel(file.slicer[:, :, :, 0] if d == 3 and len(shape) == 5 else file, "last", str(path))
-    except ClassregError:
-        raise
-    except Exception as error:  # a foreign parser on a foreign file: anything may come
-        raise FileError(f"cannot read {path}, which is truncated or damaged: {reason(error)}; "
-                        "copy or download it again") from error
     return image.array.astype(np.float32), image.grid
+
+
+def fitting(field: np.ndarray, fixed: Grid, path: Path) -> Grid:
+    """The fixed grid, once a field that counts in its voxels is found to have as many."""
+    if field.shape[1:] != fixed.shape:
+        raise InputError(f"{path} holds a field of {field.shape[:0:-1]} voxels, the fixed image has "
+                         f"{fixed.shape[::-1]}; a field that counts in voxels lies on those of the fixed image")
+    return fixed
 
 
 def write(field: np.ndarray, grid: Grid, path: Path, *, axes: int = 5, intent="vector") -> None:
@@ -115,3 +126,19 @@ def orthonormal(grid: Grid) -> Grid:
     affine[:d, :d] = turn * spacing
     affine[:d, d] = turn @ ((low + high - (shape - 1) * spacing) / 2)
     return Grid(tuple(shape), affine)
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except ClassregError:
+        raise
+    except Exception as error:  # a foreign parser on a foreign file: anything may come
+        raise FileError(f"cannot read {path}, which is truncated, damaged or no NIfTI: {reason(error)}; "
+                        "copy or download it again") from error
+
+
+def _check_size(file, path: Path) -> None:
+    declared = file.dataobj.offset + math.prod(file.shape) * file.dataobj.dtype.itemsize
+    check_declared(declared, path, GZIP_RATIO if suffix_of(path).endswith(".gz") else 1)
