@@ -179,17 +179,18 @@ def plan(fixed, moving, *, model: str = "bspline", metric: str | dict = "auto", 
                      priors, note)
 
 
-def apply(transform, moving, reference, *, interpolation: str | None = None, outside: float | None = None,
-          spacing=None, channels: str | None = None, threads: int | None = None) -> Image:
+def apply(transform, moving, reference, *, format: str = "auto", interpolation: str | None = None,
+          outside: float | None = None, spacing=None, channels: str | None = None, threads: int | None = None) -> Image:
     """The moving image on the reference's grid, pulled back through a transform.
 
     Parameters
     ----------
-    transform : FittedTransform, Result, path or array
-        Fixed to moving; a transform file (any string is taken as a path; see
-        `classreg.io.read_transform` for those whose format must be named), or a world matrix (d + 1, d + 1).
+    transform : FittedTransform, Result, path, list of paths or array
+        Fixed to moving; files of transforms (any string is taken as a path), or a world matrix (d + 1, d + 1).
     moving, reference : as in `register`
         Only the grid of the reference is used.
+    format : str
+        Of the files, see `classreg.io.read_transform`.
     interpolation : {"linear", "nearest", "cubic", "label"}, optional
         "label" is for label maps and the default for what looks like one (whole numbers whose neighbours mostly agree).
     outside : float, optional
@@ -210,7 +211,7 @@ def apply(transform, moving, reference, *, interpolation: str | None = None, out
     reference = door.load_image(reference, spacing, channels, "reference")
     if moving.grid.ndim != reference.grid.ndim:
         raise InputError(f"the moving image is {moving.grid.ndim}-D, the reference {reference.grid.ndim}-D")
-    fitted = door.transform_of(transform, reference.grid, moving.grid, "transform")
+    fitted = door.transform_of(transform, reference.grid, moving.grid, "transform", format)
     with Workspace(threads):
         return resample(fitted, moving, reference.grid, interpolation, outside)
 

@@ -26,7 +26,7 @@ from rich.table import Column, Table
 from rich.text import Text
 from typer.core import TyperGroup
 
-from .errors import ClassregError, FileError, unknown
+from .errors import ClassregError, FileError, OptionError, unknown
 
 COLOURS = {"error": "bold red", "warning": "yellow", "note": "dim"}
 DEMO_SPACING = {"small": 6.0, "full": 2.0}
@@ -164,6 +164,8 @@ def apply(
     moving: Moving,
     reference: Annotated[Path, typer.Argument(metavar="REFERENCE", help="The image whose grid is taken.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Image file to write.")],
+    format: Annotated[str, typer.Option(help="What wrote TRANSFORM: itk, ants, fsl, greedy, ...; by default as its "
+                                             "content says.")] = "auto",
     interpolation: Annotated[str | None, typer.Option(help="linear, nearest, cubic or label; by default "
                                                            "label for whole numbers whose neighbours "
                                                            "mostly agree, else linear.")] = None,
@@ -176,9 +178,53 @@ def apply(
     import classreg
     from classreg import io
 
-    warped = classreg.apply(transform, moving, reference, interpolation=interpolation)
+    warped = classreg.apply(transform, moving, reference, format=format, interpolation=interpolation)
     output.parent.mkdir(parents=True, exist_ok=True)
     io.save_image(warped, output)
+
+
+@app.command()
+def convert(
+    transforms: Annotated[list[str], typer.Argument(metavar="TRANSFORM...", help="Files, several in the order of their "
+                                                    "tool. One that takes moving points to fixed ones is followed by "
+                                                    ",-1 as in affine.mat,-1.")],
+    output: Annotated[list[Path], typer.Option("--output", "-o", help="File to write; given twice, the warp and the "
+                                               "matrix apart, in the order of the tool.")],
+    fixed: Annotated[Path, typer.Option(help="The image whose points the transform takes.")],
+    moving: Annotated[Path | None, typer.Option(help="The image that it takes them to.")] = None,
+    source: Annotated[str, typer.Option("--from", help="Format of TRANSFORM; by default as it shows.")] = "auto",
+    target: Annotated[str, typer.Option("--to", help="Format to write; by default the only one with its suffix.")]
+    = "auto",
+    inverse: Annotated[bool, typer.Option("--inverse", help="Write the inverse, from MOVING to FIXED.")] = False,
+) -> None:
+    """Convert TRANSFORM, which takes points of FIXED to MOVING, between the formats of registration tools."""
+    paths, turned = zip(*(_turned(text) for text in transforms))
+    given = {path.resolve() for path in (*paths, fixed, *([] if moving is None else [moving]))}
+    for path in output:
+        if path.resolve() in given:
+            raise FileError(f"the output {path} is one of the inputs, which would be lost; choose another --output")
+        _check_folder(path.parent)
+    from . import io
+
+    ends = io.load(fixed, name="fixed"), None if moving is None else io.load(moving, name="moving")
+    many = len(paths) > 1
+    found = io.read_transform(list(paths) if many else paths[0], *ends, format=source,
+                              inverse=list(turned) if many else turned[0])
+    if inverse:
+        if moving is None and not found.linear:
+            raise OptionError("the inverse of a deformation lies on the moving image's grid: give --moving")
+        found = found.inverse()
+        if found.residual:
+            typer.echo(f"The inverse holds within {found.residual['p99']:.3g} mm at 99 % of the moving image, "
+                       f"{found.residual['max']:.3g} mm at worst.", err=True)
+    for path in output:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    io.write_transform(found, output if len(output) > 1 else output[0], format=target)
+
+
+def _turned(text: str) -> tuple[Path, bool]:
+    """'a.mat,-1' -> the path, and that it is to be inverted."""
+    return (Path(text[:-3]), True) if text.endswith(",-1") else (Path(text), False)
 
 
 @app.command()

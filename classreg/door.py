@@ -153,17 +153,23 @@ def _like_path(name: str) -> bool:
     return os.path.exists(name) or os.path.basename(name) != name or name.lower().endswith((*suffixes(), ".xfm"))
 
 
-def transform_of(given, grid: Grid, to_grid: Grid, name: str) -> FittedTransform:
-    """A transform between two grids from a transform, Result, path or world matrix."""
+def _paths(given) -> bool:
+    """Whether a path is given, or a list of them."""
+    return isinstance(given, (str, os.PathLike)) or (isinstance(given, (list, tuple)) and len(given) > 0
+                                                     and all(isinstance(one, (str, os.PathLike)) for one in given))
+
+
+def transform_of(given, grid: Grid, to_grid: Grid, name: str, format: str = "auto") -> FittedTransform:
+    """A transform between two grids from a transform, Result, path, list of paths or world matrix."""
     d = grid.ndim
     if isinstance(given, Result):
         given = given.transform
     if isinstance(given, FittedTransform):
         found = given
-    elif isinstance(given, (str, os.PathLike)):
+    elif _paths(given):
         from .io.transforms import read_transform
 
-        found = read_transform(given, grid, to_grid)
+        found = read_transform(given, grid, to_grid, format=format)
     elif isinstance(given, (np.ndarray, Sequence)):
         matrix = real_numbers(given, name)
         if matrix.shape != (d + 1, d + 1):

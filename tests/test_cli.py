@@ -268,7 +268,7 @@ def test_apply_passes_its_options_on(monkeypatch, tmp_path):
     done = run("apply", "t.tfm", "m.nii", "r.nii", "-o", out, "--interpolation", "label")
     assert done.exit_code == 0, done.output
     assert [str(path) for path in calls[0][0]] == ["t.tfm", "m.nii", "r.nii"]
-    assert calls[0][1] == {"interpolation": "label"}
+    assert calls[0][1] == {"interpolation": "label", "format": "auto"}
     assert np.array_equal(load(out).array, image.array) and load(out).grid.same_as(image.grid)
 
 

@@ -16,7 +16,7 @@ from classreg import errors
 from classreg.datasets import head_phantom
 from classreg.draws import SAMPLINGS
 from classreg.initialise import INITS
-from classreg.io import save_image
+from classreg.io import FORMATS, save_image
 from classreg.metrics import METRICS
 from classreg.models import DEFORMABLE, LINEAR, LINEAR_OPTIMISER, MODELS
 from classreg.optimisers import OPTIMISERS
@@ -34,6 +34,7 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 DICTIONARIES = {
     "model": MODELS, "metric": METRICS, "regulariser": REGULARISERS, "prior": PRIORS, "optimiser": OPTIMISERS,
     "transform": {**TRANSFORMS, **PAIRED}, "init": INITS, "interpolation": INTERPOLATIONS, "sampling": SAMPLINGS,
+    "format": FORMATS,
     "error": [name for name, value in vars(errors).items()
               if isinstance(value, type) and value.__module__ == errors.__name__],
 }

@@ -10,8 +10,8 @@ frame of the fixed ("reference") and the moving ("input") image:
     coefficients     intent 2007, read only: cubic splines whose knots are s voxels apart (pixdim), and a matrix M in
                      place of the s-form:  d(i) = M^-1 c - c + sum_k b(i / s - k + 1) w_k
 
-No header says which of the two a warp is. `fsl` tells by the rule of FSL's own tools: absolute where the numbers vary
-more than what is left without the coordinates; `fsl-relative` and `fsl-absolute` say it. In 2-D, matrices only.
+No header says which of the two a warp is. `fsl` tells by the rule of fslpy: absolute where the numbers vary more than
+what is left of them without the coordinates; `fsl-relative` and `fsl-absolute` say it. In 2-D, matrices only.
 
 References: Jenkinson et al., NeuroImage 17 (2002), doi:10.1006/nimg.2002.1132; Andersson et al., FMRIB technical
 report TR07JA2 (2007).
@@ -67,7 +67,7 @@ class FSL:
         return FittedTransform.from_mapping(vectors.from_frames(field, grid, p, q), fixed)
 
     def write(self, transform: FittedTransform, path: Path) -> None:
-        """A matrix, or a warp on the grid that the transform was fitted on."""
+        """A matrix, or a warp on the grid of the first end, which FSL takes for the reference's."""
         q = frame(matrices.need_moving(transform.to_grid, path, "FSL"))
         if suffix_of(path) in TEXT:
             forward = q @ matrices.only(transform, path) @ np.linalg.inv(frame(transform.grid))
@@ -75,7 +75,7 @@ class FSL:
             return
         if transform.ndim == 2:
             raise OptionError(f"cannot write {path}: FSL's warps are volumes, the transform is 2-D")
-        grid = transform.transform.grid
+        grid = transform.grid
         field = vectors.to_frames(transform, grid, frame(grid), q)
         if self.warp == "absolute":
             field += _coordinates(grid)

@@ -44,7 +44,7 @@ def read(path: Path, fixed: Grid, moving: Grid | None) -> FittedTransform:
             raise InputError(f"{path} holds {field.dtype} of shape {field.shape}; floating point numbers of shape "
                              "(3, x, y, z) are needed")
         field = np.transpose(field, (0, 3, 2, 1)).astype(np.float32)
-        if np.isfinite(field).all() and tuple(2 * n for n in field.shape[1:]) == fixed.shape:
+        if tuple(2 * n for n in field.shape[1:]) == fixed.shape:
             field = np.stack([zoom(component, 2, order=2) for component in field])
     else:
         field, _ = vectors.read(path, 3)

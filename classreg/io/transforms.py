@@ -215,15 +215,15 @@ def _by_content(path: Path) -> str:
                       f"{', '.join(likely)}")
 
 
-def _read_one(path, fixed: Grid, moving: Grid | None, format: str, inverse) -> FittedTransform:
-    """One file, checked, from fixed to moving."""
+def _read_one(path, fixed: Grid, moving: Grid | None, format: str, inverse, place: bool = True) -> FittedTransform:
+    """One file, checked, from fixed to moving; whether a field lies where points come from can be left unsaid."""
     path = existing(path)
     if path.is_dir():
         raise FileError(f"{path} is a folder; give the transform file")
     found = _format(_by_content(path) if format == "auto" else format, path, "read")
     if not inverse:
-        return _checked(found.read(path, fixed, moving), path, fixed)
-    back = _checked(found.read(path, moving or fixed, fixed), path, moving or fixed)
+        return _checked(found.read(path, fixed, moving), path, fixed, place)
+    back = _checked(found.read(path, moving or fixed, fixed), path, moving or fixed, place)
     if back.linear:
         return FittedTransform.from_matrix(np.linalg.inv(back.matrix), fixed, moving)
     if moving is None:
@@ -231,7 +231,7 @@ def _read_one(path, fixed: Grid, moving: Grid | None, format: str, inverse) -> F
     return replace(back, to_grid=fixed).inverse()
 
 
-def _checked(found: FittedTransform, path: Path, grid: Grid) -> FittedTransform:
+def _checked(found: FittedTransform, path: Path, grid: Grid, place: bool) -> FittedTransform:
     """Refuse what no reader may hand on."""
     if found.ndim != grid.ndim:
         raise InputError(f"{path} holds a {found.ndim}-D transform, the image is {grid.ndim}-D")
@@ -239,7 +239,7 @@ def _checked(found: FittedTransform, path: Path, grid: Grid) -> FittedTransform:
         raise InputError(f"{path} holds numbers that are not finite; write it again")
     if abs(np.linalg.det(found.matrix)) < 1e-9:
         raise InputError(f"the matrix in {path} is not invertible: {found.matrix.tolist()}")
-    if not found.linear:
+    if place and not found.linear:
         _check_place(found.transform.grid, grid, path)
     return found
 
@@ -251,8 +251,8 @@ def _check_place(field: Grid, grid: Grid, path: Path) -> None:
     share = float(((index > -1) & (index < field.shape)).all(-1).mean())
     if share == 0:
         apart = np.linalg.norm(field.centre - grid.centre)
-        raise InputError(f"the field in {path} lies elsewhere: its centre is {apart:.4g} mm from that of the image that "
-                         "it should begin at; it belongs to another image, or goes the other way (inverse=True)")
+        raise InputError(f"the field in {path} lies elsewhere: its centre is {apart:.4g} mm from the image that it "
+                         "should begin at; it belongs to another image, or goes the other way (inverse=True)")
     if share < COVERED:
         log.warning("%s: the field covers %.0f %% of the image; beyond, it keeps its border value", path, 100 * share)
 
@@ -267,7 +267,7 @@ def _read_list(paths: list, fixed: Grid, moving: Grid | None, format: str, inver
     steps = list(zip(paths, turned))
     whole = None
     for k, (path, back) in enumerate(steps if order != "last" else steps[::-1]):
-        step = _read_one(path, fixed, moving, format, back)
+        step = _read_one(path, fixed, moving, format, back, place=k == 0)
         step = replace(step, frm=str(k), to=str(k + 1))
         whole = step if whole is None else step.compose(whole)
     return whole

@@ -5,7 +5,9 @@ mm): RAS mm, voxels, FSL's scaled voxels. Its field is d = q - p, so
 
     d(x) = Q phi(x) - P x,    phi(x) = Q^-1 (P x + d) = A (x + u),  A = Q^-1 P,  u = P^-1 d (linear part)
 
-and nothing is lost either way: reading keeps the field's own samples.
+and nothing is lost either way: reading keeps the field's own samples. Where the frames differ, A says nothing of the
+images but how their voxels happen to lie, and u would be large: then A becomes the affine map nearest to phi, and u
+what remains, which is the same phi inside the field, but one that can be inverted.
 
 Must not import: SimpleITK, metrics, the engine. nibabel is imported on first use.
 """
@@ -29,6 +31,7 @@ from .atomic import atomic_path
 from .files import GZIP_RATIO, check_declared, reason, suffix_of
 
 SUFFIXES = (".nii", ".nii.gz")
+SAMPLES = 24
 SHEAR = 1e-4  # cosine between two axes up to which they count as orthogonal
 
 
@@ -42,7 +45,27 @@ def from_frames(field: np.ndarray, grid: Grid, p: np.ndarray, q: np.ndarray) -> 
     """The mapping of d (d, *grid.shape) between the frames P and Q, both (d + 1, d + 1)."""
     d = grid.ndim
     u = np.einsum("ij,j...->i...", np.linalg.inv(p)[:d, :d], field)
-    return Mapping(np.linalg.solve(q, p), np.ascontiguousarray(u, np.float32), grid)
+    matrix = np.linalg.solve(q, p)
+    if not np.allclose(matrix, np.eye(d + 1), rtol=0, atol=1e-9):
+        matrix, u = _nearest(matrix, u, grid)
+    return Mapping(matrix, np.ascontiguousarray(u, np.float32), grid)
+
+
+def _nearest(matrix: np.ndarray, u: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+    """A (x + u) with A the affine map nearest to it, from at most `SAMPLES` samples along each axis."""
+    d, points = grid.ndim, np.moveaxis(grid.points(), -1, 0)
+    thin = (slice(None), *(slice(None, None, -(-n // SAMPLES)) for n in grid.shape))
+    x, v = points[thin].reshape(d, -1), u[thin].reshape(d, -1)
+    centre, mean = x.mean(1), v.mean(1)
+    x, v = x - centre[:, None], v - mean[:, None]
+    step = np.eye(d + 1)  # x + u(x) is near step x
+    step[:d, :d] += np.einsum("in,jn->ij", v, x) @ np.linalg.pinv(np.einsum("in,jn->ij", x, x), rcond=1e-9)
+    step[:d, d] = mean + centre - step[:d, :d] @ centre
+    if not np.isfinite(step).all() or abs(np.linalg.det(step)) < 1e-3:
+        return matrix, u
+    back = np.linalg.inv(step)
+    return matrix @ step, np.einsum("ij,j...->i...", back[:d, :d], points + u) + back[:d, d].reshape(
+        (d,) + (1,) * d) - points
 
 
 def to_frames(transform: FittedTransform, grid: Grid, p: np.ndarray, q: np.ndarray) -> np.ndarray:
