@@ -104,12 +104,28 @@ class FittedTransform:
         return self._mapping
 
     def on(self, grid: Grid) -> Mapping:
-        """The mapping with u on another grid: followed from there by a velocity model, interpolated for others."""
+        """The mapping with u on another grid: exact of a spline, along the path of a velocity, else interpolated."""
         mapping = self.mapping()
         if mapping.field is None or mapping.grid is grid or mapping.grid.same_as(grid, 1e-9):
             return mapping
-        field = self.transform.flow(self.theta, grid) if self._flows else mapping.resampled(grid)
+        if isinstance(self.transform, BSpline):
+            field = self._spread(grid)
+        else:
+            field = self.transform.flow(self.theta, grid) if self._flows else mapping.resampled(grid)
         return Mapping(mapping.matrix, field, grid)
+
+    def _spread(self, grid: Grid) -> np.ndarray:
+        """The spline's u on any grid: axis by axis where its axes are the lattice's, else point by point."""
+        d, out = self.ndim, np.empty((self.ndim, *grid.shape), self.theta.dtype)
+        turn = np.linalg.solve(self.transform.grid.affine[:d, :d], grid.affine[:d, :d])
+        if (np.abs(turn - np.diag(np.diag(turn))) @ grid.shape).max() < 1e-4:  # voxels of the lattice's grid
+            out[...] = self.transform.spread(self.theta, grid).reshape(out.shape)
+            return out
+        for k in range(grid.shape[0]):
+            plane = np.stack(np.meshgrid([k], *map(np.arange, grid.shape[1:]), indexing="ij"), -1).reshape(-1, d)
+            u = self.transform.forward(self.theta, Points(grid.to_world(plane)))[0].field
+            out[:, k] = u.reshape((d, *grid.shape[1:]))
+        return out
 
     def displacement(self, grid: Grid | None = None) -> np.ndarray:
         """phi(x) - x in mm on a grid (default: the first end's), (d, *grid.shape) float32, components x, y[, z]."""

@@ -211,7 +211,7 @@ def test_a_sheared_grid_is_covered_by_an_orthonormal_one(tmp_path, model):
         field = sitk.ReadImage(str(tmp_path / "u.nii.gz"), sitk.sitkVectorFloat64)
         close(itk_map(sitk.DisplacementFieldTransform(field), points), itk_map(found, points))
     assert errors[0].max() < 1.5
-    assert errors[1].mean() < 0.35 * errors[0].mean()
+    assert errors[1].mean() < 0.4 * errors[0].mean()
 
 
 def test_an_inverse_and_a_composition_are_written_too(tmp_path):

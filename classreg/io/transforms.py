@@ -29,7 +29,7 @@ from ..errors import FileError, InputError, OptionError, unknown
 from ..fitted import FittedTransform
 from ..grid import Grid
 from ..image import Image
-from . import itk, learn2reg, npz, ras
+from . import elastix, itk, learn2reg, niftyreg, npz, ras
 from .bundle import Bundle
 from .displacement import Displacement
 from .files import existing, suffix_of
@@ -56,6 +56,10 @@ FORMATS: dict[str, Any] = {
     "displacement-voxel": Displacement("voxel"),
     "learn2reg": learn2reg,
     "npz": npz,
+    "elastix": elastix,
+    "niftyreg": niftyreg.Recognised(),
+    "niftyreg-deformation": niftyreg.NiftyReg(niftyreg.DEFORMATION),
+    "niftyreg-displacement": niftyreg.NiftyReg(niftyreg.DISPLACEMENT),
 }
 
 
