@@ -77,3 +77,17 @@ def variation_adjoint(z0, z1, slab, stack, weights, scale, out):
                 for j in range(N):
                     for x in range(X):
                         out[j, c, z, y, x] = k * weights[j, z, y, x] * (stack[j, c, z, y, x] - mean[x])
+
+
+@kernel
+def company(z0, z1, slab, weights, out):
+    """out_j = w_j (W - w_j) / (N - 1): the weight of an image where others are seen too; 0 where it is alone."""
+    N, _, Y, X = weights.shape
+    count = np.empty(X, weights.dtype)
+    share = weights.dtype.type(1 / (N - 1))
+    for z in range(z0, z1):
+        for y in range(Y):
+            weighed(weights, z, y, count)
+            for j in range(N):
+                for x in range(X):
+                    out[j, z, y, x] = weights[j, z, y, x] * (count[x] - weights[j, z, y, x]) * share

@@ -16,5 +16,6 @@ Which image is called first makes no difference. Adding one is a file and a line
 
 from .all_pairs import AllPairs
 from .variance import Variance
+from .xcoreg import XCoReg
 
-GROUP_METRICS = {"variance": Variance, "ape": AllPairs}
+GROUP_METRICS = {"variance": Variance, "xcoreg": XCoReg, "ape": AllPairs}

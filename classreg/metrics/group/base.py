@@ -9,6 +9,7 @@ import numpy as np
 
 from ...backend import workspace
 from ...image import Image
+from ...kernels.cpu import stack as kernels
 
 
 class GroupMetric:
@@ -30,3 +31,10 @@ class GroupMetric:
 def adjoints_buffer(stack: np.ndarray) -> np.ndarray:
     """Where metrics of a stack write d value / d stack; lives until the next evaluation."""
     return workspace().buffer("group adjoints", stack.shape, stack.dtype)
+
+
+def company(weights: np.ndarray, name: str = "company") -> np.ndarray:
+    """w_j (W - w_j) / (N - 1), the weight of an image where others are seen too; lives until the next evaluation."""
+    out = workspace().buffer(name, weights.shape, weights.dtype)
+    workspace().run(kernels.company, weights.shape[1], weights, out)
+    return out

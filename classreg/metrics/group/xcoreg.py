@@ -1,0 +1,188 @@
+"""The X-metric: what each image tells of a common anatomy, which is estimated from all of them.
+
+    E = - 1/N sum_j I(U_j; Z),     I(U_j; Z) = sum_bk P_j(b, k) log(P_j(b, k) / (p_j(b) pi_j(k))),
+    P_j(b, k) = sum_x c_j beta(xi_j(u_j) - b) gamma_k / sum_x c_j,     c_j = w_j (W - w_j) / (N - 1),
+    dE/du_j = - c_j / (N h_j sum_x c_j) sum_k gamma_k sum_b beta'(xi_j(u_j) - b) log(P_j / (p_j pi_j)).
+
+Z is one of K classes at each sample, gamma its posterior, beta the cubic B-spline. The images are independent given Z,
+each with densities f_jk = P_j(., k) / pi_k of its own, so each is registered by mutual information to a soft template
+that all make together: any mixture of contrasts, and a cost that grows with N, not N^2. gamma is latent. A refresh is
+one step of expectation maximisation,
+
+    gamma_k <- softmax_k [log pi_k + log a_k + t sum_j w_j log f_jk(u_j)],   t = min(1, tempering / N),
+
+in the log domain, mixed with a little of the uniform; log f is smoothed by the window and linear between bins. Without
+t, many images with noise of their own make gamma binary, and it freezes. a_k is an atlas, or gamma smoothed, or 1. The
+first refresh of a level begins from k-means of some samples, several times, and keeps the start that is best after ten
+steps; a class that loses its samples there takes half of the one with most entropy. c_j, an image's weight where others
+are seen, keeps a lone image from agreeing with itself. gamma is held in the gradient, exact at its fixed points.
+Source: Luo and Zhuang, IEEE TPAMI 2023, doi:10.1109/TPAMI.2022.3225418; what is not theirs: the start, the tempering,
+the look-up, frozen bin ranges, c_j.
+
+Must not import: transforms, optimisers, engine, numba, cupy.
+"""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+
+import numpy as np
+
+from ...backend import workspace
+from ...errors import OptionError
+from ...kernels.cpu import classes as kernels
+from ...stencil import smooth
+from ..information import bins_of, checked_bins, range_of, table_size, table_slab
+from .base import GroupMetric, adjoints_buffer, company
+from .clusters import k_means, memberships, thinned
+
+#: least posterior of any class, and least density
+LEAST, DENSITY = 1e-3, 1e-8
+
+#: steps of a start on some samples, and then on all
+TRIED, SETTLED = 10, 3
+
+
+class XCoReg(GroupMetric):
+    """Minus the mean information of the images about the common classes, in nats.
+
+    Parameters
+    ----------
+    classes : int
+        How many, 2 to 64. Tissues and background; for two images rather more.
+    bins : int
+        Histogram bins per image, 4 to 256.
+    tempering : float
+        How many independent images the posterior takes the evidence of, at most.
+    smoothing : float
+        Deviation in mm of the Gaussian that smooths the posterior into a prior; 0 for none.
+    restarts : int
+        Starts that are tried.
+    seed : int
+        Of the starts.
+    """
+
+    def __init__(self, classes: int = 5, bins: int = 32, tempering: float = 8.0, smoothing: float = 0.0,
+                 restarts: int = 3, seed: int = 0):
+        self.classes, self.restarts = whole("xcoreg: classes", classes, 2, 64), whole("xcoreg: restarts", restarts, 1)
+        self.bins = checked_bins("xcoreg", bins)
+        self.tempering, self.smoothing = (above("xcoreg: tempering", tempering, 1.0),
+                                          above("xcoreg: smoothing", smoothing, 0.0))
+        self.seed, self.posterior = seed, None
+
+    def prepare(self, images, grid) -> None:
+        """Fix the bin ranges for the level; the classes begin anew."""
+        places = np.array([[bins_of(range_of(channel), self.bins) for channel in image] for image in images])
+        self._origins, self._scales = np.ascontiguousarray(places[..., 0]), np.ascontiguousarray(places[..., 1])
+        self._sigma = self.smoothing / np.asarray(grid.spacing3)
+        self.posterior = None
+
+    def refresh(self, stack: np.ndarray, weights: np.ndarray) -> None:
+        """One step of expectation maximisation; the first of a level starts the classes."""
+        alone = company(weights)
+        if self.posterior is None:
+            start = self._start(stack, weights)
+            self.posterior = np.empty((self.classes, *weights.shape[1:]), stack.dtype)
+            self._expect(stack, weights, start, self.posterior, spatial=False)
+            for _ in range(SETTLED - 1):
+                self._expect(stack, weights, self._tables(stack, alone, self.posterior), self.posterior)
+        self._expect(stack, weights, self._tables(stack, alone, self.posterior), self.posterior)
+
+    def __call__(self, stack: np.ndarray, weights: np.ndarray):
+        """Value, and one adjoint per image."""
+        if self.posterior is None:
+            self.refresh(stack, weights)
+        value, out, alone = 0.0, adjoints_buffer(stack), company(weights)
+        share, tables = 1 / (stack.shape[0] * stack.shape[1]), self._tables(stack, alone, self.posterior)
+        for j, c in np.ndindex(stack.shape[:2]):
+            found, score, n = informed(tables[j, c])
+            value -= share * found
+            workspace().run(kernels.class_adjoint, stack.shape[2], stack[j, c], alone[j], self.posterior,
+                            self._origins[j, c], self._scales[j, c], score * (-share / n), out[j, c])
+        return value, list(out)
+
+    def _tables(self, stack, alone, posterior):
+        """Weighted counts of classes and bins, (N, C, K, bins)."""
+        size, slab = table_size(self.bins), table_slab(stack.shape[2])
+        out = np.zeros((*stack.shape[:2], self.classes, size))
+        for j, c in np.ndindex(stack.shape[:2]):
+            tables = np.zeros((-(-stack.shape[2] // slab), self.classes, size))
+            workspace().run(kernels.class_histogram, stack.shape[2], stack[j, c], alone[j], posterior,
+                            self._origins[j, c], self._scales[j, c], tables, slab=slab)
+            out[j, c] = tables.sum(0)
+        return out
+
+    def _expect(self, stack, weights, tables, out, spatial=True):
+        """The posterior of the classes given these tables, into `out`, from which its own smoothing is taken."""
+        given = tables.sum(3, keepdims=True)
+        logs = np.log(np.maximum(tables / np.maximum(given, 1e-12), DENSITY))
+        padded = np.concatenate([logs[..., :1], logs, logs[..., -1:]], -1)
+        logs = (padded[..., :-2] + 4 * logs + padded[..., 2:]) / 6
+        prior = given.sum((0, 1, 3))
+        start = np.log(np.maximum(prior / max(prior.sum(), 1e-12), LEAST))
+        near = np.empty((0, 1, 1, 1), out.dtype)
+        if spatial and self.smoothing > 0:
+            near = smooth(out, self._sigma, workspace().buffer("class prior", out.shape, out.dtype))
+        factor = min(1.0, self.tempering / (stack.shape[0] * stack.shape[1]))
+        workspace().run(kernels.class_posterior, stack.shape[2], stack, weights, self._origins, self._scales, logs,
+                        start, near, factor, LEAST, out)
+
+    def _start(self, stack, weights):
+        """Tables of the best of several starts on some samples."""
+        stack, weights = thinned(stack, weights)
+        alone, rng, best = company(weights, "some company"), np.random.default_rng(self.seed), (-np.inf, None)
+        for _ in range(self.restarts):
+            posterior = memberships(k_means(stack, weights, self.classes, rng), self.classes, stack.dtype)
+            for _ in range(TRIED):
+                tables = filled(self._tables(stack, alone, posterior))
+                self._expect(stack, weights, tables, posterior, spatial=False)
+            tables = self._tables(stack, alone, posterior)
+            value = sum(informed(tables[at])[0] for at in np.ndindex(tables.shape[:2]))
+            if value > best[0]:
+                best = value, tables
+        return best[1]
+
+
+def informed(table: np.ndarray):
+    """Of counts (K, bins): the mutual information in nats, its derivative by the shares, and the total count."""
+    n = max(float(table.sum()), 1e-12)
+    p = table / n
+    with np.errstate(divide="ignore", invalid="ignore"):
+        score = np.where(p > 0, np.log(p / (p.sum(1, keepdims=True) * p.sum(0, keepdims=True))), 0.0)
+    return float((p * score).sum()), score, n
+
+
+def filled(tables: np.ndarray) -> np.ndarray:
+    """Counts (N, C, K, bins) in which each empty class has taken half of the one with the largest joint entropy.
+
+    It is cut where its widest image has its median; the other images keep their densities on both sides.
+    """
+    shares = tables.sum((0, 1, 3)) / max(float(tables.sum()), 1e-12)
+    for empty in np.flatnonzero(shares < 2 * LEAST):
+        f = tables / np.maximum(tables.sum(3, keepdims=True), 1e-12)
+        entropy = -np.where(f > 0, f * np.log(np.maximum(f, 1e-300)), 0).sum(3)
+        rich = int(np.argmax(shares * entropy.sum((0, 1))))
+        at = np.unravel_index(np.argmax(entropy[:, :, rich]), entropy.shape[:2])
+        upper = np.cumsum(f[at][rich]) > 0.5
+        half = tables[:, :, rich] / 2
+        tables[:, :, empty], tables[:, :, rich] = half, half
+        whole_one = 2 * half[at]
+        tables[at][empty], tables[at][rich] = whole_one * upper, whole_one * ~upper
+        shares = tables.sum((0, 1, 3)) / max(float(tables.sum()), 1e-12)
+    return tables
+
+
+def whole(name: str, value, least: int, most: int | None = None) -> int:
+    """A whole number within bounds, or OptionError."""
+    if not (isinstance(value, Integral) and not isinstance(value, bool) and value >= least
+            and (most is None or value <= most)):
+        bound = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise OptionError(f"{name} must be a whole number {bound}, got {value!r}")
+    return int(value)
+
+
+def above(name: str, value, least: float) -> float:
+    """A finite number of at least some value, or OptionError."""
+    if not (isinstance(value, Real) and not isinstance(value, bool) and np.isfinite(value) and value >= least):
+        raise OptionError(f"{name} must be a finite number of at least {least:g}, got {value!r}")
+    return float(value)
