@@ -91,3 +91,75 @@ def company(z0, z1, slab, weights, out):
             for j in range(N):
                 for x in range(X):
                     out[j, z, y, x] = weights[j, z, y, x] * (count[x] - weights[j, z, y, x]) * share
+
+
+@inline
+def kernel_sums(stack, weights, z, y, over, total):
+    """Of a row: total_i = sum over j of w_j exp(-|u_i - u_j|^2 / (2 sigma^2)), with over = 1 / (2 sigma^2)."""
+    N, C, _, _, X = stack.shape
+    T = total.dtype.type
+    near = np.empty(X, stack.dtype)
+    for i in range(N):
+        for x in range(X):
+            total[i, x] = weights[i, z, y, x]
+        for j in range(i):
+            for x in range(X):
+                near[x] = 0
+            for c in range(C):
+                for x in range(X):
+                    r = stack[i, c, z, y, x] - stack[j, c, z, y, x]
+                    near[x] -= r * r
+            for x in range(X):
+                k = np.exp(T(over) * near[x])
+                total[i, x] += weights[j, z, y, x] * k
+                total[j, x] += weights[i, z, y, x] * k
+
+
+@kernel
+def surprise(z0, z1, slab, stack, weights, lone, over, out):
+    """out = sum over i of c_i log(W / q_i), q_i the `kernel_sums` and c_i = lone[i], (Z, Y, X)."""
+    N, _, _, Y, X = stack.shape
+    count, total = np.empty(X, stack.dtype), np.empty((N, X), stack.dtype)
+    for z in range(z0, z1):
+        for y in range(Y):
+            weighed(weights, z, y, count)
+            kernel_sums(stack, weights, z, y, over, total)
+            for x in range(X):
+                out[z, y, x] = 0
+            for i in range(N):
+                for x in range(X):
+                    if lone[i, z, y, x] > 0:
+                        out[z, y, x] += lone[i, z, y, x] * np.log(count[x] / total[i, x])
+
+
+@kernel
+def surprise_adjoint(z0, z1, slab, stack, weights, lone, over, scale, out):
+    """out_i = scale * sum over j of exp(-over |u_i - u_j|^2) (u_i - u_j) (c_i w_j / q_i + c_j w_i / q_j)."""
+    N, C, _, Y, X = stack.shape
+    T = out.dtype.type
+    total, near = np.empty((N, X), stack.dtype), np.empty(X, stack.dtype)
+    for z in range(z0, z1):
+        for y in range(Y):
+            kernel_sums(stack, weights, z, y, over, total)
+            for i in range(N):
+                for x in range(X):
+                    total[i, x] = lone[i, z, y, x] / total[i, x] if lone[i, z, y, x] > 0 else T(0)
+                for c in range(C):
+                    for x in range(X):
+                        out[i, c, z, y, x] = 0
+            for i in range(N):
+                for j in range(i):
+                    for x in range(X):
+                        near[x] = 0
+                    for c in range(C):
+                        for x in range(X):
+                            r = stack[i, c, z, y, x] - stack[j, c, z, y, x]
+                            near[x] -= r * r
+                    for x in range(X):
+                        both = total[i, x] * weights[j, z, y, x] + total[j, x] * weights[i, z, y, x]
+                        near[x] = T(scale) * np.exp(T(over) * near[x]) * both
+                    for c in range(C):
+                        for x in range(X):
+                            k = near[x] * (stack[i, c, z, y, x] - stack[j, c, z, y, x])
+                            out[i, c, z, y, x] += k
+                            out[j, c, z, y, x] -= k

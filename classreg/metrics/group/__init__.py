@@ -15,7 +15,16 @@ Which image is called first makes no difference. Adding one is a file and a line
 """
 
 from .all_pairs import AllPairs
+from .congealing import Congealing
+from .correlation import Correlation
+from .cte import CTE
+from .gmm import GMM
+from .pca import PCA
+from .pca2 import PCA2
+from .total_correlation import TotalCorrelation
 from .variance import Variance
 from .xcoreg import XCoReg
 
-GROUP_METRICS = {"variance": Variance, "xcoreg": XCoReg, "ape": AllPairs}
+GROUP_METRICS = {"variance": Variance, "xcoreg": XCoReg, "ape": AllPairs, "cte": CTE, "gmm": GMM, "pca": PCA,
+                 "pca2": PCA2, "congealing": Congealing, "correlation": Correlation,
+                 "total_correlation": TotalCorrelation}

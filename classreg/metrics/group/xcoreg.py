@@ -24,16 +24,13 @@ Must not import: transforms, optimisers, engine, numba, cupy.
 
 from __future__ import annotations
 
-from numbers import Integral, Real
-
 import numpy as np
 
 from ...backend import workspace
-from ...errors import OptionError
 from ...kernels.cpu import classes as kernels
 from ...stencil import smooth
 from ..information import bins_of, checked_bins, range_of, table_size, table_slab
-from .base import GroupMetric, adjoints_buffer, company
+from .base import GroupMetric, above, adjoints_buffer, company, whole
 from .clusters import k_means, memberships, thinned
 
 #: least posterior of any class, and least density
@@ -170,19 +167,3 @@ def filled(tables: np.ndarray) -> np.ndarray:
         tables[at][empty], tables[at][rich] = whole_one * upper, whole_one * ~upper
         shares = tables.sum((0, 1, 3)) / max(float(tables.sum()), 1e-12)
     return tables
-
-
-def whole(name: str, value, least: int, most: int | None = None) -> int:
-    """A whole number within bounds, or OptionError."""
-    if not (isinstance(value, Integral) and not isinstance(value, bool) and value >= least
-            and (most is None or value <= most)):
-        bound = f"of at least {least}" if most is None else f"from {least} to {most}"
-        raise OptionError(f"{name} must be a whole number {bound}, got {value!r}")
-    return int(value)
-
-
-def above(name: str, value, least: float) -> float:
-    """A finite number of at least some value, or OptionError."""
-    if not (isinstance(value, Real) and not isinstance(value, bool) and np.isfinite(value) and value >= least):
-        raise OptionError(f"{name} must be a finite number of at least {least:g}, got {value!r}")
-    return float(value)
