@@ -5,8 +5,8 @@
 
 Where images are missing the Gaussians are those of the others, with all between for weights below 1 (see
 `kernels/cpu/mixture.py`). pi, mu and Sigma are latent: a refresh is one step of expectation maximisation, the first of
-a level begins from k-means of some samples. Covariances have 1/1000 of the images' variance added to their diagonals, or
-two images could collapse onto each other in a flat region.
+a level begins from k-means of some samples. Covariances have 1/1000 of the images' variance added to their diagonals,
+or two images could collapse onto each other in a flat region.
 
 Gauss-Newton (Orchard and Mann solve one linear system for all motions) takes, for each image j, sum_k tau_k times the
 larger of H_jj and N / (2 (N - 1)) sum_i |H_ij|, H = Sigma_k^-1: a system for each image, that accounts for the others
