@@ -134,6 +134,58 @@ def test_a_tool_takes_points_where_classreg_does(tmp_path, tool, model, format, 
     close(again.map_points(voxels(fixed)[1]), expected, 1e-3)
 
 
+# ------------------------------------------------------------------------------- numbers that the tools gave, once
+MATRIX = "0.98 0.05 -0.1 3\n-0.02 1.04 0.08 -5\n0.11 -0.06 0.95 2\n0 0 0 1\n"
+ITK_TEXT = ("#Insight Transform File V1.0\n#Transform 0\nTransform: AffineTransform_double_3_3\nParameters: 0.98 0.05 "
+            "-0.1 -0.02 1.04 0.08 0.11 -0.06 0.95 3 -5 2\nFixedParameters: -15 20 45\n")
+AT = [(0, 0, 0), (7, 2, 5), (3, 9, 1)]  # voxels (x, y, z) of the fixed image of `pair("moving flipped")`
+SAID = [  # format, files, whether each goes the other way, LPS mm
+    # fslpy 3.29.1: flirt.fromFlirt, fnirt.readFnirt(...).transform
+    ("fsl", ["a.mat"], [False],
+     [[15.0071, 15.1124, 22.5586], [21.6595, 16.1585, 38.6143], [13.2471, 28.5089, 29.9446]]),
+    ("fsl-relative", ["relative.nii"], [False],
+     [[-16.5896, 2.2625, 46.0396], [-9.6922, 5.2827, 63.9939], [-20.1251, 19.535, 51.3385]]),
+    ("fsl-absolute", ["absolute.nii"], [False],
+     [[-16.5896, 2.2625, 46.0396], [-9.6922, 5.2827, 63.9939], [-20.1251, 19.535, 51.3385]]),
+    # picsl-greedy 1.4.0.3: -r
+    ("ras", ["a.mat"], [False], [[-14.8875, 26.25, 44.27], [-23.1111, 21.0267, 57.557], [-8.2857, 14.4229, 52.6997]]),
+    ("greedy", ["w.nii", "a.mat"], [False, False],
+     [[-10.9175, 22.89, 45.55], [-18.4091, 18.0347, 61.774], [-4.6247, 13.9969, 52.7497]]),
+    # antspyx 0.6.3: apply_transforms
+    ("ants", ["a.txt"], [False], [[-13.8875, 18.11, 42.73], [-24.7409, 14.9906, 54.4261], [-9.3367, 7.9237, 53.7846]]),
+    ("ants", ["a.txt"], [True],
+     [[-21.5447, 28.1946, 39.9596], [-29.5155, 22.8987, 54.3891], [-13.7114, 17.575, 49.1765]]),
+    ("displacement", ["w.nii"], [False],
+     [[-13.5, 20.25, 43.0], [-22.6192, 16.656, 59.249], [-7.5761, 12.4863, 51.7549]]),
+    ("ants", ["w.nii", "a.txt"], [False, False],
+     [[-10.3175, 15.07, 45.25], [-21.0589, 12.8146, 59.8991], [-5.7757, 7.5777, 54.6846]]),
+    ("ants", ["w.nii", "a.txt"], [False, True],
+     [[-17.1702, 25.2852, 41.3746], [-24.4237, 20.3337, 59.0059], [-9.9171, 17.3538, 49.2495]]),
+]
+
+
+@pytest.mark.parametrize("format, names, inverse, said", SAID)
+def test_points_go_where_the_tools_said(tmp_path, format, names, inverse, said):
+    fixed, moving = pair("moving flipped")
+    shape = fixed.shape[::-1]
+    i, j, k = np.meshgrid(*map(np.arange, shape), indexing="ij")
+    vectors = np.stack([4 + 0.2 * i - 0.1 * j * k, 0.3 * j - 3, 2 + 0.1 * i * k - 0.2 * j], -1)
+    relative = vectors + (27, 14, 18)
+    absolute = relative + fsl_mm(1.0 * voxels(fixed)[0], fixed).reshape(*shape, 3)
+    (tmp_path / "a.mat").write_text(MATRIX)
+    (tmp_path / "a.txt").write_text(ITK_TEXT)
+    for name, values, intent in [("w", vectors[:, :, :, None], 1007), ("relative", relative, 2006),
+                                 ("absolute", absolute, 2006)]:
+        file = nib.Nifti1Image(values.astype(np.float32), ras_affine(fixed))
+        file.header["intent_code"] = intent
+        nib.save(file, tmp_path / f"{name}.nii")
+    paths = [tmp_path / name for name in names]
+    points = fixed.to_world([at[::-1] for at in AT])
+    close(read_transform(paths, fixed, moving, format=format, inverse=inverse).map_points(points), said)
+    if format.startswith("fsl-"):  # here it can be told
+        close(read_transform(paths[0], fixed, moving).map_points(points), said)
+
+
 # ------------------------------------------------------------------------------------------ formulas, written out here
 def fsl_mm(index, grid):
     """FSL's coordinates of voxel numbers (x, y, z): mm, x counted from the other side where the matrix is positive."""

@@ -215,8 +215,8 @@ def _by_content(path: Path) -> str:
     if not likely:
         raise FileError(f"cannot read {path}: it is of none of the formats with its suffix, {', '.join(signs)}, or "
                         "damaged; name its format to see what is missing")
-    raise OptionError(f"cannot tell the format of {path} by its suffix and content; say which with format=: "
-                      f"{', '.join(likely)}")
+    raise OptionError(f"cannot tell the format of {path} by its suffix and content; say which with format= of "
+                      f"read_transform, or convert it (classreg convert --from): {', '.join(likely)}")
 
 
 def _read_one(path, fixed: Grid, moving: Grid | None, format: str, inverse, place: bool = True) -> FittedTransform:

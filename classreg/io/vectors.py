@@ -44,6 +44,8 @@ def pixel(grid: Grid) -> np.ndarray:
 def from_frames(field: np.ndarray, grid: Grid, p: np.ndarray, q: np.ndarray) -> Mapping:
     """The mapping of d (d, *grid.shape) between the frames P and Q, both (d + 1, d + 1)."""
     d = grid.ndim
+    if np.array_equal(p, np.eye(d + 1)) and np.array_equal(q, p):
+        return Mapping(p, field, grid)
     u = np.einsum("ij,j...->i...", np.linalg.inv(p)[:d, :d], field)
     matrix = np.linalg.solve(q, p)
     if not np.allclose(matrix, np.eye(d + 1), rtol=0, atol=1e-9):
@@ -70,10 +72,11 @@ def _nearest(matrix: np.ndarray, u: np.ndarray, grid: Grid) -> tuple[np.ndarray,
 
 def to_frames(transform: FittedTransform, grid: Grid, p: np.ndarray, q: np.ndarray) -> np.ndarray:
     """d (d, *grid.shape) float32 between the frames P and Q on a grid."""
-    d, world = grid.ndim, np.moveaxis(grid.points(), -1, 0)
-    rest = q - p
-    out = np.einsum("ij,j...->i...", q[:d, :d], transform.displacement(grid).astype(float))
-    out += np.einsum("ij,j...->i...", rest[:d, :d], world) + rest[:d, d].reshape((d,) + (1,) * d)
+    d, rest = grid.ndim, q - p
+    out = np.einsum("ij,j...->i...", q[:d, :d], transform.displacement(grid))
+    if rest.any():
+        out += np.einsum("ij,j...->i...", rest[:d, :d], np.moveaxis(grid.points(), -1, 0))
+        out += rest[:d, d].reshape((d,) + (1,) * d)
     return out.astype(np.float32)
 
 
