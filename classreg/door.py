@@ -56,13 +56,14 @@ def load_pair(fixed, moving, fixed_mask, moving_mask, spacing, channels) -> tupl
     for name, source, mask in (("fixed", fixed, fixed_mask), ("moving", moving, moving_mask)):
         image = load_image(source, spacing, channels, name)
         if mask is not None:
-            image = replace(image, weight=_weight(mask, image, name))
+            image = replace(image, weight=weight_of(mask, image, name))
         preflight.check_image(image, name)
         out.append(image)
     return out[0], out[1]
 
 
-def _weight(mask, image: Image, name: str) -> np.ndarray:
+def weight_of(mask, image: Image, name: str) -> np.ndarray:
+    """The mask of an image, which lies on its grid."""
     if isinstance(mask, (np.ndarray, list, tuple)):
         return real_numbers(mask, f"{name} mask")
     mask = load(mask, name=f"{name} mask")
@@ -228,9 +229,8 @@ def check_plan(plan: Plan, grid: Grid, begin: FittedTransform | None = None, cha
         linear = linear and models.linear(stage)
 
 
-def check_stage(stage: Stage, grid: Grid, channels: int | None = None) -> None:
-    """Refuse a stage of which anything is not in order."""
-    where = f"stage {stage.name!r}"
+def check_specs(stage: Stage, grid: Grid, where: str) -> None:
+    """Refuse a stage whose parts, levels or numbers are none."""
     parts = [stage.transform, stage.metric, stage.optimiser, *_listed(stage.regularisers, where, "regularisers"),
              *([] if stage.sampling is None else [stage.sampling])]
     for part in parts:
@@ -252,6 +252,12 @@ def check_stage(stage: Stage, grid: Grid, channels: int | None = None) -> None:
         weight = part.get("weight", 1)
         if not models.real(weight) or weight < 0:
             raise OptionError(f"{where}: the weight of {part['name']} must be a number of at least 0, got {weight!r}")
+
+
+def check_stage(stage: Stage, grid: Grid, channels: int | None = None) -> None:
+    """Refuse a stage of which anything is not in order."""
+    where = f"stage {stage.name!r}"
+    check_specs(stage, grid, where)
     transform, metric, regularisers, priors, optimiser = models.build_stage(stage, grid, np.eye(grid.ndim + 1))
     if stage.transform["name"] in PAIRED:
         _check_paired(stage, optimiser, where)

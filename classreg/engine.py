@@ -17,6 +17,7 @@ from .errors import ConvergenceError, OptionError
 from .grid import Grid
 from .image import Image
 from .objective import GroupObjective, Objective
+from .optimisers.state import resumed
 from .pyramid import factors, shrink
 from .regularisers import is_energy, smooths
 from .schedule import Level
@@ -133,10 +134,14 @@ def _levels(name, pose, transform, metric, regularisers, optimiser, levels, thet
             grid, make = pose(level, number)
             best = theta = mended(transform.refine(theta, grid), transform, regularisers)
             objective = make()
+            latent = objective.refresh(theta)
             state = optimiser.init(objective, theta)
             epoch, values = objective.epoch, [state.value]
             for iteration in range(level.iterations + 1):
                 if iteration:
+                    if latent and iteration > 1:
+                        objective.refresh(theta)
+                        state = resumed(optimiser, objective, theta, state)
                     theta = optimiser.step(objective, theta, state)
                     if objective.epoch != epoch:  # values of other samples do not compare
                         epoch, values = objective.epoch, []

@@ -118,9 +118,9 @@ def linear_stage(kind: str, grid: Grid, metric: dict, factors: Sequence[float] |
 
 
 def deformable_stage(model: str, grid: Grid, metric: dict, factors: Sequence[float] | None, iterations=None,
-                     optimiser: dict | None = None, sampling: dict | None = None) -> Stage:
+                     optimiser: dict | None = None, sampling: dict | None = None, defaults=DEFORMABLE) -> Stage:
     """The stage of a deformable model."""
-    d = DEFORMABLE[model]
+    d = defaults[model]
     factors = factors or _coarse(default_factors(grid, most=4), d.get("finest", 1.0))
     optimiser = dict(optimiser or d["optimiser"])
     default = ITERATIONS.get(optimiser["name"], d["iterations"])
@@ -301,7 +301,7 @@ def build_stage(stage: Stage, grid: Grid, matrix):
     if not linear(stage):
         extra["matrix"] = matrix
     if stage.transform["name"] == "bspline":
-        extra["doublings"] = _doublings(stage, grid)
+        extra["doublings"] = doublings(stage, grid)
     metric = build(stage.metric, METRICS, "metric")
     return (build(stage.transform, {**TRANSFORMS, **PAIRED}, "transform", **extra),
             AllPairs(metric) if paired else metric,
@@ -320,7 +320,7 @@ def linear(stage: Stage) -> bool:
     return stage.transform["name"] in ("linear", "linear_halves")
 
 
-def _doublings(stage: Stage, grid: Grid) -> int:
+def doublings(stage: Stage, grid: Grid) -> int:
     """How often the lattice is refined: on coarse levels a cell is as long as two samples, if that is longer."""
     coarsest = 2 * max(v.factor for v in stage.levels) * grid.resolution
     return max(0, round(math.log2(coarsest / stage.transform["spacing"])))

@@ -131,6 +131,10 @@ class Objective:
             self.epoch += 1
             self._evaluate_at(self._draw(times))
 
+    def refresh(self, theta: np.ndarray) -> bool:
+        """Let what the metric estimates follow the images to theta; whether it estimates anything. Here: nothing."""
+        return False
+
     @property
     def grid(self) -> Grid:
         """The level's grid."""
@@ -235,7 +239,19 @@ class GroupObjective(Objective):
         self.priors, self._draw, self.epoch = [], None, 0
         self._energies = [r for r in self.regularisers if is_energy(r)]
         metric.prepare([image.data for image in self.images], grid)
-        self._full = self._held = None
+        self._full = self._held = self._ready = None
+
+    def refresh(self, theta: np.ndarray) -> bool:
+        """Let the metric's latent state (classes, templates) follow the images to theta; whether it has one.
+
+        Values before and after do not compare; what was evaluated before is no longer valid.
+        """
+        if not hasattr(self.metric, "refresh"):
+            return False
+        self._ready = None
+        self._ready = theta, self._warp(theta)
+        self.metric.refresh(*self._ready[1][:2])
+        return True
 
     @property
     def grid(self) -> Grid:
@@ -243,6 +259,9 @@ class GroupObjective(Objective):
         return self.at
 
     def _warp(self, theta):
+        ready, self._ready = self._ready, None
+        if ready is not None and ready[0] is theta:  # a refresh has just been there
+            return ready[1]
         ws, first = workspace(), self.images[0].data
         stack = ws.buffer("stack", (len(self.images), len(first), *self.at.shape3), first.dtype)
         weights = ws.buffer("stack weight", (len(self.images), *self.at.shape3), first.dtype)

@@ -61,7 +61,8 @@ class Plan:
     """All stages of a registration, how it starts, and what was chosen on the way.
 
     `search` says whether a deformation may start from a discrete search: auto (if it beats no deformation), discrete
-    (always) or none. `baseline` is the name and version of the recipe that the plan follows, if it does.
+    (always) or none. `baseline` is the name and version of the recipe that the plan follows, if it does. `gauge` says
+    of a group what holds the common space: "mean", or the name of the image that does not move; of a pair it is empty.
 
     Examples
     --------
@@ -76,6 +77,7 @@ class Plan:
     seed: int = 0
     search: str = "auto"
     baseline: str = ""
+    gauge: str = ""
     notes: tuple[str, ...] = field(default=(), compare=False)
 
     def to_dict(self) -> dict[str, Any]:
@@ -91,13 +93,15 @@ class Plan:
                          "regularisers": tuple(s["regularisers"]), "priors": tuple(s.get("priors", ()))})
                 for s in data["stages"])
             return cls(data["model"], data["init"], stages, data["seed"],
-                       data.get("search", "auto"), data.get("baseline", ""), tuple(data["notes"]))
+                       data.get("search", "auto"), data.get("baseline", ""), data.get("gauge", ""),
+                       tuple(data["notes"]))
         except (KeyError, TypeError) as error:
             raise OptionError(f"this is no plan as Plan.to_dict gives it ({type(error).__name__}: {error}); begin from "
                               "classreg.plan(...).to_dict() and change that") from error
 
     def __str__(self) -> str:
-        lines = [f"model = {self.model}", f"init = {self.init}", f"seed = {self.seed}", f"search = {self.search}",
+        lines = [f"model = {self.model}", f"init = {self.init}", f"seed = {self.seed}",
+                 f"gauge = {self.gauge}" if self.gauge else f"search = {self.search}",
                  *([f"baseline = {self.baseline}"] if self.baseline else [])]
         for s in self.stages:
             lines += ["", f"[{s.name}]"]

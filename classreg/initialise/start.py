@@ -52,7 +52,7 @@ def start(fixed: Image, moving: Image, init: str = "auto", control: Control | No
         raise unknown("init", init, INITS)
     resolution = float(np.max(fixed.grid.extent)) / COARSE
     f, m = shrink(fixed, resolution), shrink(moving, resolution)
-    found = _candidates(f, m, INITS[1:] if init == "auto" else (init,))
+    found = candidates(f, m, INITS[1:] if init == "auto" else (init,))
     if len(found) == 1:
         name, matrix = found[0]
         return matrix, f"init: {name}"
@@ -60,7 +60,7 @@ def start(fixed: Image, moving: Image, init: str = "auto", control: Control | No
     control = control or Control()
     for name, matrix in found:
         try:
-            theta, value = _race(f, m, model, model.parameters(matrix), control)
+            theta, value = race(f, m, model, model.parameters(matrix), control)
         except ConvergenceError:  # nothing overlaps there
             continue
         scored.append((value, name, model.matrix(theta)))
@@ -100,26 +100,27 @@ def _correlation(fixed, warped, where) -> float:
     return float((ab - a * b / n) / np.sqrt(max((aa - a * a / n) * (bb - b * b / n), 1e-12)))
 
 
-def _candidates(f: Image, m: Image, names) -> list[tuple[str, np.ndarray]]:
+def candidates(f: Image, m: Image, names) -> list[tuple[str, np.ndarray]]:
+    """The matrices that names of starts stand for, each once: principal axes with every sign."""
     d = f.grid.ndim
-    (cf, axes_f, size_f), (cm, axes_m, size_m) = _moments(f), _moments(m)
+    (cf, axes_f, size_f), (cm, axes_m, size_m) = moments(f), moments(m)
     out = []
     for name in names:
         if name == "identity":
             out.append((name, np.eye(d + 1)))
         elif name == "geometry":
-            out.append((name, _about(np.eye(d), f.grid.centre, m.grid.centre)))
+            out.append((name, about(np.eye(d), f.grid.centre, m.grid.centre)))
         elif name == "mass":
-            out.append((name, _about(np.eye(d), cf, cm)))
+            out.append((name, about(np.eye(d), cf, cm)))
         elif _distinct(size_f) and _distinct(size_m):
             turns = [axes_m @ np.diag(signs) @ axes_f.T for signs in np.ndindex(*(2,) * d)
                      for signs in [1 - 2 * np.array(signs)]]
-            out += [(name, _about(r, cf, cm)) for r in turns if np.linalg.det(r) > 0]
+            out += [(name, about(r, cf, cm)) for r in turns if np.linalg.det(r) > 0]
     distinct = [(name, m) for k, (name, m) in enumerate(out) if not any(np.array_equal(m, n) for _, n in out[:k])]
-    return distinct or [("mass", _about(np.eye(d), cf, cm))]
+    return distinct or [("mass", about(np.eye(d), cf, cm))]
 
 
-def _about(turn, here, there):
+def about(turn, here, there):
     """x -> turn (x - here) + there."""
     d = len(turn)
     out = np.eye(d + 1)
@@ -128,7 +129,7 @@ def _about(turn, here, there):
     return out
 
 
-def _moments(image: Image):
+def moments(image: Image):
     """Centre of mass, principal axes (columns) and moments of intensity above the low end."""
     d = image.grid.ndim
     mass = image.data[0].astype(float).reshape(-1)
@@ -150,7 +151,7 @@ def _distinct(size) -> bool:
     return bool(np.all(size[1:] > DISTINCT * np.maximum(size[:-1], 1e-12)))
 
 
-def _race(f: Image, m: Image, model, theta, control: Control):
+def race(f: Image, m: Image, model, theta, control: Control):
     """Some iterations on the coarse level; the value is minus mutual information times the share of overlap.
 
     The start itself stays in the race, so that aligned images are not moved by what interpolation costs.
@@ -162,12 +163,13 @@ def _race(f: Image, m: Image, model, theta, control: Control):
     scored = []
     for candidate in (theta, refined):
         e = Objective(f, m, model, metric)(candidate)
-        share = e.overlap * f.grid.voxel_volume / min(_volume(f.grid), _volume(m.grid))
+        share = e.overlap * f.grid.voxel_volume / min(volume(f.grid), volume(m.grid))
         scored.append(e.value * min(1.0, share))
     return (theta, scored[0]) if scored[0] <= 0.999 * scored[1] else (refined, scored[1])
 
 
-def _volume(grid: Grid) -> float:
+def volume(grid: Grid) -> float:
+    """Of a grid, mm^d."""
     return grid.size * grid.voxel_volume
 
 

@@ -23,6 +23,7 @@ class Adam:
     """
 
     needs = frozenset({"gradient"})
+    carries = ("first", "second", "count")
 
     def __init__(self, step: float = 0.2, decay: int = 40):
         self.first, self.decay = step, decay

@@ -30,6 +30,7 @@ class Descent:
     """
 
     needs = frozenset({"gradient"})
+    carries = ("length",)
 
     def __init__(self, first_step: float = 0.5, tolerance: float = 0.005):
         self.first_step, self.tolerance = first_step, tolerance

@@ -24,6 +24,7 @@ class GaussNewton:
     """
 
     needs = frozenset({"curvature"})
+    carries = ("damping",)
 
     def __init__(self, tolerance: float = 0.005):
         self.tolerance = tolerance

@@ -47,6 +47,7 @@ class Greedy:
     """
 
     needs = frozenset({"smooth"})
+    carries = ("damping", "length", "waited")
 
     def __init__(self, step: float = 0.5, damping: float = 0.15, patience: int = 5, tolerance: float = 0.02,
                  pace: str = "newton"):

@@ -45,3 +45,13 @@ class State:
         self.value, self.terms = evaluation.value, evaluation.terms
         if evaluation.value < self.best_value:
             self.best, self.best_value = theta, evaluation.value
+
+
+def resumed(optimiser, objective, theta: np.ndarray, state: State) -> State:
+    """The state after the objective has become another at theta: begun anew, but for what the optimiser `carries`."""
+    new = optimiser.init(objective, theta)
+    new.step = state.step
+    for name in getattr(optimiser, "carries", ()):
+        if name in state.memory and name in new.memory:
+            new.memory[name] = state.memory[name]
+    return new

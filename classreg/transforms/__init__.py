@@ -24,6 +24,7 @@ from .bspline import BSpline
 from .dense import Dense
 from .halves import Halves, LinearHalves
 from .linear import Linear
+from .log_linear import LogLinear
 from .polyaffine import Polyaffine
 from .velocity import Velocity
 
@@ -31,3 +32,6 @@ TRANSFORMS = {"linear": Linear, "polyaffine": Polyaffine, "bspline": BSpline, "d
 
 #: of two images that both move to a template: `forward` gives two mappings, from the template to either
 PAIRED = {"halves": Halves, "linear_halves": LinearHalves}
+
+#: of a group of images that all move to a common space, one each (see `stack.py`)
+GROUPED = {"log_linear": LogLinear, "bspline": BSpline, "dense": Dense, "velocity": Velocity}

@@ -199,7 +199,7 @@ def template(fixed: Grid, moving: Grid, matrix: np.ndarray) -> Grid:
     """
     d, root = fixed.ndim, half(matrix)
     sides = [(root @ fixed.affine, np.array(fixed.shape))]
-    sides.append(_like(np.linalg.inv(root) @ moving.affine, moving.shape, fixed))
+    sides.append(like(np.linalg.inv(root) @ moving.affine, moving.shape, fixed))
     ways, spacings, middles, lengths = [], [], [], []
     for affine, shape in sides:
         spacing = np.linalg.norm(affine[:d, :d], axis=0)
@@ -222,7 +222,7 @@ def template(fixed: Grid, moving: Grid, matrix: np.ndarray) -> Grid:
     return Grid(tuple(shape), affine)
 
 
-def _like(affine, shape, fixed):
+def like(affine, shape, fixed):
     """An affine and shape with axes reordered and turned round to those of `fixed` that they are nearest to."""
     d = len(shape)
     cosines = fixed.affine[:d, :d].T @ (affine[:d, :d] / np.linalg.norm(affine[:d, :d], axis=0))

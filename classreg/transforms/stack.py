@@ -1,21 +1,30 @@
 """A group of images that all move to a common space, by one model each, and the gauge that keeps the space in place.
 
-    x -> phi_1(x), ..., phi_N(x),     sum over j of theta_j = 0
+    x -> phi_1(x), ..., phi_N(x),     sum over j of theta_j = 0,     or phi_k = id for one k
 
 If all phi_j were preceded by one more map, a metric of the stack would hardly notice: the mean of the parameters
-(displacement, velocity, control points, coordinates of a logarithm) is taken out of the gradient and of every step.
-The parameters of the images follow each other along the first axis, so that regularisers, filters and optimisers treat
-N images as they treat one. Source: Balci et al., MICCAI workshop 2007; Metz et al., Medical Image Analysis 2011,
-doi:10.1016/j.media.2010.10.003.
+(displacement, velocity, control points, coordinates of a logarithm) is taken out of the gradient and of every step, or
+one image is held still. The parameters of the images follow each other along the first axis, so that regularisers,
+filters and optimisers treat N images as they treat one. Source: Balci et al., MICCAI workshop 2007; Metz et al., Medical
+Image Analysis 2011, doi:10.1016/j.media.2010.10.003.
 
 Must not import: metrics, optimisers, numba, cupy, file libraries.
 """
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
 
+import numpy as np
+from scipy.linalg import expm
+
+from ..backend import workspace
+from ..grid import lift, lower
 from ..mapping import Mapping
+from .halves import logarithm_of
+
+#: largest entry of the mean logarithm, in mm or shares, below which a group of matrices counts as centred
+CENTRED = 1e-12
 
 
 class Stack:
@@ -25,15 +34,19 @@ class Stack:
     ----------
     models : sequence
         One transform per image, all on the template grid; steps are added to their parameters (dense fields that are
-        not compositive, B-splines, velocities, affine and translation).
+        not compositive, B-splines, velocities, `LogLinear`, translations).
+    still : int, optional
+        The image that does not move; by default all do, and nothing moves on average.
     """
 
-    def __init__(self, models):
-        self.models = list(models)
+    def __init__(self, models, still: int | None = None):
+        self.models, self.still = list(models), still
         first = self.models[0]
         for name in ("grid", "acts_on", "compositive", "grams"):
             if hasattr(first, name):
                 setattr(self, name, getattr(first, name))
+        # whose way back reads buffers of the way there: those of each image must be others
+        self._apart = hasattr(first, "velocity") or getattr(first, "gradient", "") == "exact"
 
     def parts(self, theta: np.ndarray) -> np.ndarray:
         """The parameters of each image, (N, ...), as views."""
@@ -48,29 +61,48 @@ class Stack:
         return np.concatenate([model.refine(part, grid) for model, part in zip(self.models, self.parts(theta))])
 
     def forward(self, theta: np.ndarray, at):
-        """The mappings in turn, and their way back to a step of all parameters."""
-        backs = []
+        """The mappings in turn, each before the next is asked for, and their way back to a step of all parameters."""
+        backs, ws = [], workspace()
 
         def mappings():
-            for model, part in zip(self.models, self.parts(theta)):
-                phi, back = model.forward(part, at)
+            for k, (model, part) in enumerate(zip(self.models, self.parts(theta))):
+                if self._apart:
+                    with ws.named(f"image {k} "):
+                        phi, back = model.forward(part, at)
+                else:
+                    phi, back = model.forward(part, at)
+                    phi = self._kept(phi, theta, k)
                 backs.append(back)
-                # the next model may write where this one's field lies, which the way back still reads
-                yield phi if phi.field is None else Mapping(phi.matrix, phi.field.copy(), phi.grid)
+                yield phi
 
         return mappings(), StackBack(self, backs)
 
+    def _kept(self, phi: Mapping, theta: np.ndarray, k: int) -> Mapping:
+        """A mapping that the next model does not write over, where the way back still reads its field."""
+        if phi.field is None or getattr(self, "compositive", False) or np.may_share_memory(phi.field, theta):
+            return phi
+        field = workspace().buffer(f"field of image {k}", phi.field.shape, phi.field.dtype)
+        np.copyto(field, phi.field)
+        return Mapping(phi.matrix, field, phi.grid)
+
     def centred(self, theta: np.ndarray) -> np.ndarray:
-        """Theta without the mean over the images, in place."""
+        """Theta without the mean over the images, or without the motion of the one that is still; in place."""
         parts = self.parts(theta)
-        parts -= parts.mean(0)
+        if self.still is not None:
+            parts[self.still] = 0
+            return theta
+        mean = workspace().buffer("stack mean", parts.shape[1:], theta.dtype)
+        np.copyto(mean, parts[0])
+        for part in parts[1:]:
+            mean += part
+        mean /= theta.dtype.type(len(parts))
+        for part in parts:
+            part -= mean
         return theta
 
     def retract(self, theta: np.ndarray, step: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        """Theta moved by a step, less what all images have in common; into `out` if given."""
-        pairs = zip(self.models, self.parts(theta), self.parts(step))
-        moved = [model.retract(part, move) for model, part, move in pairs]
-        return self.centred(np.concatenate(moved, out=out))
+        """theta + step, less what all images have in common; into `out` if given."""
+        return self.centred(np.add(theta, step, out=np.empty_like(theta) if out is None else out))
 
     def reach(self, step: np.ndarray) -> float:
         """Longest motion of any image, mm."""
@@ -84,16 +116,52 @@ class StackBack:
         self.stack, self.backs = stack, backs
 
     def __call__(self, image_backs, adjoints):
-        """d value / d step, the mean over the images taken out."""
-        found = [back(image, adjoint).copy() for back, image, adjoint in zip(self.backs, image_backs, adjoints)]
-        return self.stack.centred(np.concatenate(found))
+        """d value / d step, the mean over the images taken out; in a buffer."""
+        out = None
+        for k, (back, image, adjoint) in enumerate(zip(self.backs, image_backs, adjoints, strict=True)):
+            found = back(image, adjoint)
+            if out is None:
+                shape = (len(self.backs) * len(found), *found.shape[1:])
+                out = workspace().buffer("stack gradient", shape, found.dtype)
+            out[k * len(found):(k + 1) * len(found)] = found
+        return self.stack.centred(out)
 
     def normal(self, image_backs, adjoints, curvatures, deflate):
-        """Forces of all images in the gauge, then their diagonals; and the diagonals' typical value."""
-        found, typical = [], []
-        for back, image, adjoint, curvature in zip(self.backs, image_backs, adjoints, curvatures):
-            out, size = back.normal(image, adjoint, curvature, None)
-            found.append(out.copy())
+        """Forces of all images in the gauge, then their diagonals; and the diagonals' typical value; in a buffer."""
+        out, typical, count = None, [], len(self.backs)
+        for k, each in enumerate(zip(self.backs, image_backs, adjoints, curvatures, strict=True)):
+            back, image, adjoint, curvature = each
+            found, size = back.normal(image, adjoint, curvature, None)
+            d = len(found) - 1
+            if out is None:
+                out = workspace().buffer("stack normal", (count * (d + 1), *found.shape[1:]), found.dtype)
+            out[k * d:(k + 1) * d] = found[:d]
+            out[count * d + k] = found[d]
             typical.append(size)
-        forces = self.stack.centred(np.concatenate([f[:-1] for f in found]))
-        return np.concatenate([forces, *(f[-1:] for f in found)]), float(np.mean(typical))
+        self.stack.centred(out[:count * d])
+        return out, float(np.mean(typical))
+
+
+def centred_matrices(matrices: Sequence[np.ndarray], still: int | None = None) -> list[np.ndarray]:
+    """World matrices (d + 1, d + 1) after one more map of the common space, A_j B, so that they are in the gauge.
+
+    B is the inverse of the one that is to be still, or such that the logarithms of all sum to zero: the Karcher mean
+    taken out, A_j <- A_j exp(-mean of log A_j), until nothing is left.
+
+    Raises
+    ------
+    InputError
+        Where a matrix has no real logarithm: it mirrors, or turns by 180 degrees against the others.
+    """
+    d, out = len(matrices[0]) - 1, [lift(m) for m in matrices]
+    if still is not None:
+        back = np.linalg.inv(out[still])
+        moved = [lower(m @ back, d) for m in out]
+        moved[still] = np.eye(d + 1)
+        return moved
+    for _ in range(100):
+        mean = sum(logarithm_of(m) for m in out) / len(out)
+        if np.abs(mean).max() < CENTRED:
+            break
+        out = [m @ expm(-mean) for m in out]
+    return [lower(m, d) for m in out]

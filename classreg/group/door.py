@@ -1,0 +1,251 @@
+"""What comes in through the door of groups, turned into objects or refused with a sentence.
+
+Must not import: matplotlib, numba, cupy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from .. import door, preflight
+from ..engine import check_needs
+from ..errors import GeometryError, InputError, OptionError, unknown
+from ..fitted import FittedTransform
+from ..grid import Grid
+from ..image import Image, real_numbers
+from ..initialise import GROUP_INITS
+from ..metrics.group import GROUP_METRICS
+from ..models import whole
+from ..planning import Plan, Stage
+from ..regularisers import is_energy
+from ..transforms import GROUPED
+from . import models
+
+#: the end that transforms of a group have in common
+COMMON = "common"
+
+#: the gauge in which nothing moves on average
+MEAN = "mean"
+
+
+def load_group(images, masks, names, spacing, channels) -> tuple[list[Image], list[str]]:
+    """All images with their masks, checked one by one and against each other; and what they are called."""
+    if isinstance(images, (str, bytes, dict)) or not isinstance(images, Sequence):
+        raise InputError(f"a group is a list of images (paths, Images, arrays); got {type(images).__name__}: give "
+                         "[first, second, ...]")
+    if len(images) < 2:
+        raise InputError(f"a group has at least two images, this one has {len(images)}")
+    names = names_of(names, len(images))
+    if masks is None:
+        masks = [None] * len(images)
+    if not isinstance(masks, Sequence) or isinstance(masks, str) or len(masks) != len(images):
+        raise InputError(f"masks are a list with one entry per image ({len(images)}), None for an image without; got "
+                         f"{masks if isinstance(masks, str) else _count(masks)}")
+    out = []
+    for name, source, mask in zip(names, images, masks):
+        image = door.load_image(source, spacing, channels, name)
+        if mask is not None:
+            image = replace(image, weight=door.weight_of(mask, image, name))
+        preflight.check_image(image, name)
+        out.append(image)
+    for name, image in zip(names[1:], out[1:]):
+        if image.grid.ndim != out[0].grid.ndim:
+            raise InputError(f"{names[0]} is {out[0].grid.ndim}-D and {name} {image.grid.ndim}-D; a group is 2-D or 3-D "
+                             "throughout: take matching slices, or give pictures as volumes of one slice (array[None])")
+        if image.channels != out[0].channels:
+            raise InputError(f"{names[0]} has {out[0].channels} channels and {name} {image.channels}; all images of a "
+                             "group have the same number: convert them to grey values, or choose channels")
+    return out, names
+
+
+def _count(value) -> str:
+    return f"{len(value)} entries" if hasattr(value, "__len__") else type(value).__name__
+
+
+def names_of(names, count: int) -> list[str]:
+    """Names of the images, checked; image_1, image_2, ... where none are given."""
+    if names is None:
+        return [f"image_{k}" for k in range(1, count + 1)]
+    if isinstance(names, str) or not isinstance(names, Sequence) or not all(isinstance(n, str) for n in names):
+        raise OptionError(f"names are a list of strings, one per image; got {names!r}")
+    if len(names) != count:
+        raise OptionError(f"{len(names)} names were given for {count} images")
+    names = list(names)
+    for name in names:
+        if not name or any(c in '/\\:*?"<>|' or not c.isprintable() for c in name) or name.startswith("."):
+            raise OptionError(f"an image's name serves as the name of files too, and cannot be {name!r}: use letters, "
+                              "digits, - and _")
+    if twice := sorted({n for n in names if names.count(n) > 1}):
+        raise OptionError(f"the name {twice[0]!r} was given twice; names tell the images apart")
+    for name, stands in ((COMMON, "the common space"), (MEAN, "the gauge without a still image")):
+        if name in names:
+            raise OptionError(f"the name {name!r} stands for {stands}; call the image otherwise")
+    return names
+
+
+def which(image, names: Sequence[str], what: str) -> int:
+    """The number of an image that is given by number or name."""
+    if isinstance(image, (int, np.integer)) and not isinstance(image, bool) and -len(names) <= image < len(names):
+        return int(image) % len(names)
+    if isinstance(image, str):
+        if image in names:
+            return list(names).index(image)
+        raise unknown(what, image, names)
+    raise OptionError(f"{what} is a name ({', '.join(names)}) or a number from 0 to {len(names) - 1}; got {image!r}")
+
+
+def gauge_of(gauge, names: Sequence[str]) -> str:
+    """"mean", or the name of the image that is still."""
+    if isinstance(gauge, str):
+        if gauge not in (MEAN, *names):
+            raise unknown("gauge", gauge, (MEAN, *names))
+        return gauge
+    return names[which(gauge, names, "gauge")]
+
+
+def method_of(method) -> dict[str, Any]:
+    """A method's name and options, checked."""
+    spec = {"name": method} if isinstance(method, str) else method
+    if not isinstance(spec, dict) or not isinstance(spec.get("name"), str):
+        raise OptionError(f"method must be a name ({', '.join(GROUP_METRICS)}), or a dictionary with one and options, "
+                          f"such as {{'name': 'ape', 'metric': 'mi'}}; got {method!r}")
+    models.build_method(spec)
+    return dict(spec)
+
+
+def check_classes(images: Sequence[Image], names: Sequence[str], plan: Plan) -> None:
+    """Refuse images with fewer intensities than the method tells classes apart."""
+    for stage in plan.stages:
+        wanted = getattr(models.build_method(stage.metric, plan.seed), "classes", None)
+        for name, image in zip(names, images) if isinstance(wanted, int) else ():
+            data = image.data if image.weight is None else image.data[:, image.weight3 > 0]
+            found = max(len(np.unique(channel.ravel()[:1 << 20])) for channel in data)
+            if found < wanted:
+                raise InputError(f"{name} has {found} different intensities, of which {wanted} classes cannot be made: "
+                                 f"ask for at most {found}, as in method={{'name': {stage.metric['name']!r}, "
+                                 f"'classes': {found}}}")
+
+
+def init_of(plan: Plan) -> str:
+    """How a plan finds where to begin."""
+    if plan.init not in GROUP_INITS:
+        raise OptionError("this plan began from given matrices: pass them again as init=")
+    return plan.init
+
+
+def check_seed(seed) -> None:
+    """Raise OptionError for what is no seed."""
+    if not whole(seed):
+        raise OptionError(f"seed must be a whole number of at least 0, got {seed!r}")
+
+
+def starts_of(init, images: Sequence[Image], names: Sequence[str]) -> dict[str, np.ndarray] | None:
+    """The matrix that `init` gives for each name, common world to image world; None where it names a way to find them."""
+    if isinstance(init, str):
+        if init not in GROUP_INITS:
+            raise unknown("init", init, GROUP_INITS)
+        return None
+    d = images[0].grid.ndim
+    if not isinstance(init, (Sequence, np.ndarray)) or len(init) != len(images):
+        raise OptionError(f"init must be a name ({', '.join(GROUP_INITS)}), or one world matrix {(d + 1, d + 1)} per "
+                          f"image ({len(images)}), common space to image; got {_count(init)}")
+    out = []
+    for given in init:
+        if isinstance(given, FittedTransform) and not given.linear:
+            raise OptionError("init of a group takes linear transforms; this one is a "
+                              f"{given.model}: give its matrix, or the images resampled")
+        matrix = given.matrix if isinstance(given, FittedTransform) else real_numbers(given, "init").astype(float)
+        if matrix.shape != (d + 1, d + 1) or not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 1e-9:
+            raise OptionError(f"init: a start is an invertible world matrix of shape {(d + 1, d + 1)}; got "
+                              f"{matrix.tolist()}")
+        out.append(matrix)
+    return dict(zip(names, out))
+
+
+def check_overlap(images: Sequence[Image], names: Sequence[str], matrices) -> None:
+    """Refuse images that meet no other where they begin.
+
+    Raises
+    ------
+    GeometryError
+        With the image and its distance to the nearest one.
+    """
+    for k, (name, image) in enumerate(zip(names, images)):
+        back, others = np.linalg.inv(matrices[k]), [j for j in range(len(images)) if j != k]
+        shares = [preflight.overlap(image.grid, images[j].grid, matrices[j] @ back) for j in others]
+        shares += [preflight.overlap(images[j].grid, image.grid, matrices[k] @ np.linalg.inv(matrices[j]))
+                   for j in others] if max(shares) == 0 else []
+        if max(shares) == 0:
+            here = _at(back, image)
+            far = min((np.linalg.norm(here - _at(np.linalg.inv(matrices[j]), images[j])), names[j]) for j in others)
+            raise GeometryError(f"{name} overlaps with none of the other images where it begins; the nearest centre, "
+                                f"that of {far[1]}, is {far[0]:.1f} mm away: begin with init='pairwise', or correct the "
+                                "origins in the headers")
+
+
+def _at(back: np.ndarray, image: Image) -> np.ndarray:
+    """Where the centre of an image lies in the common space."""
+    return back[:-1, :-1] @ image.grid.centre + back[:-1, -1]
+
+
+def reference_of(reference, spacing, channels, ndim: int) -> Grid | None:
+    """The grid of what is given as one, or as an image."""
+    if reference is None:
+        return None
+    grid = reference if isinstance(reference, Grid) else door.load_image(reference, spacing, channels, "reference").grid
+    if grid.ndim != ndim:
+        raise InputError(f"the reference is {grid.ndim}-D, the images are {ndim}-D")
+    return grid
+
+
+def check_kind(plan: Plan) -> None:
+    """Refuse what is no plan of a group."""
+    if not isinstance(plan, Plan):
+        raise OptionError(f"plan must be a Plan, got {plan!r}; Plan.from_dict makes one from a dictionary, "
+                          "classreg.plan_group from images")
+    if not plan.gauge:
+        raise OptionError("this is the plan of a pair; begin from classreg.plan_group(images, ...)")
+    if not isinstance(plan.stages, (tuple, list)) or not plan.stages:
+        raise OptionError(f"a plan needs at least one stage, got {plan.stages!r}; begin from classreg.plan_group(...)")
+
+
+def check_plan(plan: Plan, grid: Grid, count: int) -> None:
+    """Refuse a plan that could not be run to its end for a group on this common grid; see `door.check_plan`."""
+    check_kind(plan)
+    was_linear = True
+    for stage in plan.stages:
+        if not isinstance(stage, Stage):
+            raise OptionError(f"a plan's stages are Stage objects, got {stage!r}; Plan.from_dict makes them")
+        where = f"stage {stage.name!r}"
+        door.check_specs(stage, grid, where)
+        if stage.transform["name"] not in GROUPED:
+            raise unknown(f"{where}: transform of a group", stage.transform["name"], GROUPED)
+        if stage.priors or stage.sampling is not None:
+            raise OptionError(f"{where}: a group takes neither priors nor samples: leave them out")
+        if not was_linear:
+            raise OptionError(f"{where} follows a stage that deforms: the deformable stage of a group comes last")
+        was_linear = models.linear(stage)
+        check_stage(stage, grid, count, where)
+
+
+def check_stage(stage: Stage, grid: Grid, count: int, where: str) -> None:
+    """Refuse a stage whose parts do not serve each other in a group."""
+    eye = np.eye(grid.ndim + 1)
+    transform, metric, regularisers, optimiser = models.build_stage(stage, grid, [eye] * count)
+    if {"curvature", "product"} & set(optimiser.needs) or getattr(optimiser, "stochastic", False):
+        raise OptionError(f"{where}: {type(optimiser).__name__} moves one image; a group takes lbfgs, descent or adam, "
+                          "and greedy for svf")
+    if getattr(transform, "compositive", False) and stage.transform["name"] == "dense":
+        raise OptionError(f"{where}: fields that compose their steps have no mean to take out: use svf, or dense without "
+                          "compositive")
+    check_needs(optimiser, transform, metric, regularisers)
+    for r in regularisers:
+        what = type(r).__name__.lower()
+        if is_energy(r) and (r.acts_on != transform.acts_on or getattr(r, "reads", "grams") != "grams"
+                             or len(getattr(r, "needs", ()))) or what in ("elastic",):
+            raise OptionError(f"{where}: {what} cannot be an energy of {count} images at once here: use diffusion, "
+                              "bending or curvature of what the transform carries")

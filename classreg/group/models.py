@@ -1,0 +1,101 @@
+"""Model names of groups -> default plans. Data, not code, as `classreg.models` is for pairs.
+
+Must not import: the engine, io, matplotlib.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import replace
+
+from .. import models
+from ..errors import unknown
+from ..grid import Grid
+from ..metrics.group import GROUP_METRICS
+from ..optimisers import OPTIMISERS
+from ..planning import Plan, Stage
+from ..regularisers import REGULARISERS, is_energy
+from ..transforms import GROUPED
+from ..transforms.stack import Stack
+
+LINEAR = models.LINEAR
+
+#: as `models.DEFORMABLE`; weights of energies are those of one image, and metrics of a stack are means over the images
+DEFORMABLE = {
+    "bspline": dict(
+        transform={"name": "bspline", "spacing": 4.0},
+        optimiser={"name": "lbfgs"},
+        regularisers=({"name": "bending", "weight": 0.8}, {"name": "diffusion", "weight": 0.3}),
+        iterations=(40, 40, 30, 30)),
+    "dense": dict(
+        transform={"name": "dense"},
+        optimiser={"name": "adam"},
+        regularisers=({"name": "diffusion", "weight": 0.5},),
+        iterations=(100, 80, 60, 40)),
+    "svf": dict(
+        transform={"name": "velocity"},
+        optimiser={"name": "greedy", "damping": 0.05},
+        regularisers=({"name": "gaussian", "sigma": 2.0, "acts_on": "update"},
+                      {"name": "gaussian", "sigma": 0.8, "acts_on": "velocity"}),
+        iterations=(30, 30, 30, 10)),
+}
+
+GROUP_MODELS = (*LINEAR, *DEFORMABLE)
+
+#: stages that come before a model's own, each with samples per axis at which it stops refining
+BEFORE = {"translation": (), "rigid": (), "similarity": ("rigid",), "affine": ("rigid",)}
+
+
+def check_model(model: str) -> str:
+    """The model's name, or OptionError with the nearest one."""
+    if not isinstance(model, str) or model not in GROUP_MODELS:
+        raise unknown("model of a group", model, GROUP_MODELS)
+    return model
+
+
+def group_plan(model: str, method: dict, grid: Grid, init: str, gauge: str, factors: Sequence[float] | None = None,
+               iterations=None, optimiser: dict | None = None, seed: int = 0, notes: tuple[str, ...] = ()) -> Plan:
+    """The default plan of a model on a common grid: rigid and affine stages, then the model's own."""
+    stages = []
+    for kind in BEFORE.get(model, ("rigid", "affine")):
+        stages.append(_linear(kind, grid, method, None, None, None, models.START[kind] ** grid.ndim))
+    if model in LINEAR:
+        stages.append(_linear(model, grid, method, factors, iterations, optimiser, models.ENOUGH))
+    else:
+        stages.append(models.deformable_stage(model, grid, method, factors, iterations, optimiser, defaults=DEFORMABLE))
+    return Plan(model, init, tuple(stages), seed, "none", gauge=gauge, notes=notes)
+
+
+def _linear(kind, grid, method, factors, iterations, optimiser, samples) -> Stage:
+    stage = models.linear_stage(kind, grid, method, factors, iterations, samples=samples,
+                                optimiser=optimiser or {"name": "lbfgs"})
+    return replace(stage, transform={"name": "log_linear", "kind": kind})
+
+
+def build_method(spec: dict, seed: int = 0):
+    """The metric of a stack from its name and options; one that draws anything draws it from the plan's seed."""
+    found = GROUP_METRICS.get(spec.get("name"))
+    if found is not None and "seed" in inspect.signature(found).parameters:
+        spec = {"seed": seed, **spec}
+    return models.build(spec, GROUP_METRICS, "method")
+
+
+def build_stage(stage: Stage, grid: Grid, matrices, still: int | None = None, seed: int = 0):
+    """Transform, metric, regularisers and optimiser of a stage; deformable models start from `matrices`."""
+    built = []
+    for matrix in matrices:
+        extra = {"grid": grid} if linear(stage) else {"grid": grid, "matrix": matrix}
+        if stage.transform["name"] == "bspline":
+            extra["doublings"] = models.doublings(stage, grid)
+        built.append(models.build(stage.transform, GROUPED, "transform of a group", **extra))
+    regularisers = [models.build(r, REGULARISERS, "regulariser", grid) for r in stage.regularisers]
+    for r in filter(is_energy, regularisers):  # their energies are summed over the images
+        r.weight /= len(built)
+    return (Stack(built, still), build_method(stage.metric, seed), regularisers,
+            models.build(stage.optimiser, OPTIMISERS, "optimiser"))
+
+
+def linear(stage: Stage) -> bool:
+    """Whether matrices are all that a stage finds."""
+    return stage.transform["name"] == "log_linear"
