@@ -176,12 +176,14 @@ def mended(theta: np.ndarray, transform, regularisers, everywhere: bool = False)
     """Theta, within the bounds that regularisers set (see `Volume.mend`)."""
     for r in regularisers:
         if hasattr(r, "mend"):
-            theta = r.mend(theta, transform, everywhere)
+            theta = r.mend(theta, transform, everywhere) if not hasattr(transform, "models") else transform.mended(
+                theta, lambda part, model: r.mend(part, model, everywhere))  # noqa: B023, called at once
     return theta
 
 
 def check_needs(optimiser, transform, metric, regularisers, priors=(), sampling=None) -> None:
     """Raise OptionError if an optimiser is paired with parts that cannot serve it, or with samples that cannot."""
+    transform = getattr(transform, "models", [transform])[0]  # of a stack, that of any image
     kind, model, carried = type(optimiser).__name__, type(transform).__name__, getattr(transform, "acts_on", None)
     follows = carried == "velocity" and not getattr(transform, "compositive", False)
     if sampling is not None:

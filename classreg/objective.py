@@ -170,16 +170,8 @@ class Objective:
 
         They come before the transform is evaluated for the images, whose backward steps hold on to its buffers.
         """
-        transform, carried = self.transform, getattr(self.transform, "acts_on", "displacement")
-        at = self.at if isinstance(self.at, Grid) else self.grid
         for r in self._energies:
-            itself = r.acts_on == carried
-            field = theta if itself else transform.displacement(theta)
-            value, gradient = r(field, getattr(transform, getattr(r, "reads", "grams"))(field, at))
-            if gradient is not None and getattr(transform, "compositive", False) and r.acts_on == "displacement":
-                gradient = transform.to_tangent(field, gradient, workspace().buffer(f"tangent {id(r)}", field.shape,
-                                                                                    field.dtype))
-            yield r, (value, gradient)
+            yield r, self._energy(r, self.transform, theta)
         for k, p in enumerate(self.priors):
             value, gradient = p(theta, transform)
             if gradient is not None:  # kept, since the steps of other priors and of the images take its buffer
@@ -187,6 +179,17 @@ class Objective:
                 np.copyto(kept, gradient)
                 gradient = kept
             yield p, (value, gradient)
+
+    def _energy(self, r, transform, theta):
+        """An energy's value and gradient in the tangent, or None."""
+        at = self.at if isinstance(self.at, Grid) else self.grid
+        itself = r.acts_on == getattr(transform, "acts_on", "displacement")
+        field = theta if itself else transform.displacement(theta)
+        value, gradient = r(field, getattr(transform, getattr(r, "reads", "grams"))(field, at))
+        if gradient is not None and getattr(transform, "compositive", False) and r.acts_on == "displacement":
+            gradient = transform.to_tangent(field, gradient, workspace().buffer(f"tangent {id(r)}", field.shape,
+                                                                                field.dtype))
+        return value, gradient
 
     def _warp(self, theta):
         """What `sample` gives at theta, its weight times that of the samples, and the transform's way back."""
@@ -240,6 +243,17 @@ class GroupObjective(Objective):
         self._energies = [r for r in self.regularisers if is_energy(r)]
         metric.prepare([image.data for image in self.images], grid)
         self._full = self._held = self._ready = None
+
+    def _energy(self, r, transform, theta):
+        """Of a stack the sum over the images, its gradient in the gauge."""
+        if not hasattr(transform, "models"):
+            return super()._energy(r, transform, theta)
+        out, value = workspace().buffer(f"energy of all {id(r)}", theta.shape, theta.dtype), 0.0
+        for model, part, into in zip(transform.models, transform.parts(theta), transform.parts(out)):
+            one, gradient = super()._energy(r, model, part)
+            value += one
+            into[...] = 0 if gradient is None else gradient
+        return value, transform.centred(out)
 
     def refresh(self, theta: np.ndarray) -> bool:
         """Let the metric's latent state (classes, templates) follow the images to theta; whether it has one.

@@ -21,7 +21,6 @@ from ..initialise import GROUP_INITS
 from ..metrics.group import GROUP_METRICS
 from ..models import whole
 from ..planning import Plan, Stage
-from ..regularisers import is_energy
 from ..transforms import GROUPED
 from . import models
 
@@ -243,9 +242,3 @@ def check_stage(stage: Stage, grid: Grid, count: int, where: str) -> None:
         raise OptionError(f"{where}: fields that compose their steps have no mean to take out: use svf, or dense without "
                           "compositive")
     check_needs(optimiser, transform, metric, regularisers)
-    for r in regularisers:
-        what = type(r).__name__.lower()
-        if is_energy(r) and (r.acts_on != transform.acts_on or getattr(r, "reads", "grams") != "grams"
-                             or len(getattr(r, "needs", ()))) or what in ("elastic",):
-            raise OptionError(f"{where}: {what} cannot be an energy of {count} images at once here: use diffusion, "
-                              "bending or curvature of what the transform carries")

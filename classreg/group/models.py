@@ -26,7 +26,7 @@ DEFORMABLE = {
     "bspline": dict(
         transform={"name": "bspline", "spacing": 4.0},
         optimiser={"name": "lbfgs"},
-        regularisers=({"name": "bending", "weight": 0.8}, {"name": "diffusion", "weight": 0.3}),
+        regularisers=({"name": "bending", "weight": 0.8}, {"name": "diffusion", "weight": 0.3}, {"name": "volume"}),
         iterations=(40, 40, 30, 30)),
     "dense": dict(
         transform={"name": "dense"},
@@ -90,7 +90,7 @@ def build_stage(stage: Stage, grid: Grid, matrices, still: int | None = None, se
             extra["doublings"] = models.doublings(stage, grid)
         built.append(models.build(stage.transform, GROUPED, "transform of a group", **extra))
     regularisers = [models.build(r, REGULARISERS, "regulariser", grid) for r in stage.regularisers]
-    for r in filter(is_energy, regularisers):  # their energies are summed over the images
+    for r in filter(is_energy, regularisers):  # energies are summed over the images
         r.weight /= len(built)
     return (Stack(built, still), build_method(stage.metric, seed), regularisers,
             models.build(stage.optimiser, OPTIMISERS, "optimiser"))

@@ -26,6 +26,9 @@ from .halves import logarithm_of
 #: largest entry of the mean logarithm, in mm or shares, below which a group of matrices counts as centred
 CENTRED = 1e-12
 
+#: how often a group is mended; the second half of the rounds shrink it
+ROUNDS = 40
+
 
 class Stack:
     """N models of one kind in a gauge.
@@ -98,6 +101,21 @@ class Stack:
         mean /= theta.dtype.type(len(parts))
         for part in parts:
             part -= mean
+        return theta
+
+    def mended(self, theta: np.ndarray, mend) -> np.ndarray:
+        """The parameters of each image after `mend(part, model)`, in the gauge.
+
+        To mend one image moves the mean, and to take that out may break another: after some rounds all are shrunk
+        towards the identity in between.
+        """
+        for k in range(ROUNDS):
+            parts = [mend(part, model) for part, model in zip(self.parts(theta), self.models)]
+            if all(part is before or np.array_equal(part, before) for part, before in zip(parts, self.parts(theta))):
+                break
+            theta = self.centred(np.concatenate(parts))
+            if k >= ROUNDS // 2:
+                theta *= theta.dtype.type(0.8)
         return theta
 
     def retract(self, theta: np.ndarray, step: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
