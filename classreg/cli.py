@@ -129,13 +129,7 @@ def register(
                 fixed, moving, model=model, metric=metric, init=Path(init) if Path(init).is_file() else init,
                 callback=callback, levels=factors, priors=[] if fixed_points is None else [landmarks],
                 optimiser=optimiser, sampling=sampling, **shared)
-    result.save(output)
-    if not quiet:
-        typer.echo(result.status)
-        Console().print(_figures(result.summary()))
-        typer.echo(f"Saved to {output} after {result.seconds:.1f} s.")
-    if caught:
-        raise typer.Exit(128 + caught[0])
+    _finish(result, output, quiet, caught)
 
 
 def _check_alone(context: typer.Context) -> None:
@@ -156,6 +150,40 @@ def baselines() -> None:
     for found in BASELINES.values():
         table.add_row(Text(found.name), found.version, Text(found.imitates))
     Console().print(table)
+
+
+@app.command()
+def group(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Two image files or more.")],
+    output: Output,
+    method: Annotated[str, typer.Option(help="What is minimised: a name, or a name with options in JSON: "
+                                             "'{\"name\": \"ape\", \"metric\": \"ncc\"}'.")] = "ape",
+    model: Annotated[str, typer.Option(help="What may move: rigid, affine, bspline, svf, ...")] = "bspline",
+    mask: Annotated[list[Path] | None, typer.Option(help="Where an image counts; give one for each image, in "
+                                                         "order.")] = None,
+    names: Annotated[str | None, typer.Option(help="What the images are called in the results, as t1,t2,pd; by default "
+                                                   "image_1, image_2, ...")] = None,
+    reference: Annotated[Path | None, typer.Option(help="An image whose grid the common space gets.")] = None,
+    gauge: Annotated[str, typer.Option(help="mean: nothing moves on average; or the name of an image that does not "
+                                            "move.")] = "mean",
+    init: Annotated[str, typer.Option(help="How to begin: auto, identity or pairwise.")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads; all cores by default.")] = None,
+    time_limit: Annotated[float | None, typer.Option(min=0, help="Seconds; then the best so far.")] = None,
+    levels: Annotated[str | None, typer.Option(help="Pyramid factors from coarse to fine, as 4,2,1.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Register IMAGES to a common space and save transforms, warped images, template and report."""
+    factors, method = _factors(levels), _metric(method)
+    _check_folder(output)
+    console = _console(quiet)
+    import classreg
+
+    with _interruptible() as caught, _progress(console, quiet) as callback:
+        result = classreg.register_group(
+            images, model=model, method=method, init=init, names=None if names is None else names.split(","),
+            masks=mask or None, reference=reference, gauge=gauge, levels=factors, threads=threads,
+            time_limit=time_limit, callback=callback)
+    _finish(result, output, quiet, caught)
 
 
 @app.command()
@@ -331,6 +359,17 @@ def demo(
         Console().print(table)
         typer.echo(f"The report of each model is {output / 'MODEL' / 'report.html'}, the images are in "
                    f"{output / 'input'}.")
+    if caught:
+        raise typer.Exit(128 + caught[0])
+
+
+def _finish(result, output: Path, quiet: bool, caught: list[int]) -> None:
+    """Save a result, say what it is, and end with the code of a signal that came."""
+    result.save(output)
+    if not quiet:
+        typer.echo(result.status)
+        Console().print(_figures(result.summary()))
+        typer.echo(f"Saved to {output} after {result.seconds:.1f} s.")
     if caught:
         raise typer.Exit(128 + caught[0])
 

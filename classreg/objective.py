@@ -173,7 +173,7 @@ class Objective:
         for r in self._energies:
             yield r, self._energy(r, self.transform, theta)
         for k, p in enumerate(self.priors):
-            value, gradient = p(theta, transform)
+            value, gradient = p(theta, self.transform)
             if gradient is not None:  # kept, since the steps of other priors and of the images take its buffer
                 kept = workspace().buffer(f"prior {k}", gradient.shape, gradient.dtype)
                 np.copyto(kept, gradient)

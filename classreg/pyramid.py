@@ -46,6 +46,18 @@ def normalised(image: Image) -> Image:
     return Image(out.reshape(image.array.shape), image.grid, weight)
 
 
+def filled(image: Image) -> Image:
+    """The image with the nearest sample that counts where its weight is 0, so that smoothing lets nothing leak in."""
+    if image.weight is None or (image.weight > 0).all():
+        return image
+    from scipy.ndimage import distance_transform_edt
+
+    nearest = distance_transform_edt(image.weight3 == 0, image.grid.spacing3, return_distances=False,
+                                     return_indices=True)
+    data = image.data[(slice(None), *nearest)]
+    return image.with_array(np.ascontiguousarray(data).reshape(image.array.shape))
+
+
 def factors(grid: Grid, resolution: float) -> np.ndarray:
     """Shrink factor per axis, (d,), that takes `grid` to a resolution in mm; 1 where it is coarser already."""
     most = np.maximum(1.0, np.array(grid.shape) / LEAST)

@@ -64,7 +64,7 @@ def save(result: Result, folder: str | os.PathLike) -> None:
     (folder / former).unlink(missing_ok=True)  # of another model: it would contradict the rest
     write_transform(result.transform, folder / "displacement.nii.gz", format="displacement")
     with atomic_path(folder / "result.json") as temporary:
-        text = json.dumps(_plain(describe(result)), indent=1, allow_nan=False)
+        text = json.dumps(plain(describe(result)), indent=1, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8")
     write_report(folder / "report.html", fixed=result.fixed, before=result.before, after=result.warped,
                  displacement=result.transform.displacement(), jacobian=result.jacobian,
@@ -87,19 +87,23 @@ def describe(result: Result) -> dict[str, Any]:
         "fixed_grid": {"shape": grid.shape, "affine": grid.affine},
         "plan": result.plan.to_dict(),
         "history": [asdict(record) for record in result.history],
-        "versions": {"classreg": __version__, "python": platform.python_version(),
-                     **{name: version(name) for name in LIBRARIES}},
+        "versions": versions(),
     }
 
 
-def _plain(value: Any) -> Any:
+def versions() -> dict[str, str]:
+    """Of this package, of Python and of the libraries that numbers come from."""
+    return {"classreg": __version__, "python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
+
+
+def plain(value: Any) -> Any:
     """Arrays as lists, numbers as Python's, those that are not finite as None."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (np.ndarray, np.generic)):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

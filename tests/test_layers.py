@@ -20,9 +20,9 @@ FLOORS = {
     1: "draws grid image jacobian mapping pyramid sampling transforms",
     2: "metrics regularisers priors",
     3: "engine fitted gauge hessian objective optimisers planning resample schedule stopping",
-    4: "api baselines check compare datasets door evaluate initialise io memory models preflight result save "
+    4: "api baselines check compare datasets door evaluate group initialise io memory models preflight result save "
        "uncertainty",
-    5: "cli plot report warmup",
+    5: "cli plot report report_group warmup",
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}
 
@@ -30,7 +30,7 @@ FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split(
 APART = [("metrics", "regularisers"), ("metrics", "transforms"), ("regularisers", "transforms")]
 
 #: the only ways up: what is saved has a report, a comparison has box plots; both are loaded when they are called
-UPWARD = {("save", "report"), ("compare", "plot")}
+UPWARD = {("save", "report"), ("group", "report_group"), ("compare", "plot")}
 
 #: dictionaries of parts, which only floors 4 and 5 may look into
 REGISTRIES = {"METRICS", "REGULARISERS", "PRIORS", "TRANSFORMS", "OPTIMISERS", "MODELS"}

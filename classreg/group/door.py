@@ -53,8 +53,9 @@ def load_group(images, masks, names, spacing, channels) -> tuple[list[Image], li
         out.append(image)
     for name, image in zip(names[1:], out[1:]):
         if image.grid.ndim != out[0].grid.ndim:
-            raise InputError(f"{names[0]} is {out[0].grid.ndim}-D and {name} {image.grid.ndim}-D; a group is 2-D or 3-D "
-                             "throughout: take matching slices, or give pictures as volumes of one slice (array[None])")
+            raise InputError(f"{names[0]} is {out[0].grid.ndim}-D and {name} {image.grid.ndim}-D; a group is 2-D or "
+                             "3-D throughout: take matching slices, or give pictures as volumes of one slice "
+                             "(array[None])")
         if image.channels != out[0].channels:
             raise InputError(f"{names[0]} has {out[0].channels} channels and {name} {image.channels}; all images of a "
                              "group have the same number: convert them to grey values, or choose channels")
@@ -143,7 +144,7 @@ def check_seed(seed) -> None:
 
 
 def starts_of(init, images: Sequence[Image], names: Sequence[str]) -> dict[str, np.ndarray] | None:
-    """The matrix that `init` gives for each name, common world to image world; None where it names a way to find them."""
+    """The matrix that `init` gives for each name, common world to image; None where it names a way to find them."""
     if isinstance(init, str):
         if init not in GROUP_INITS:
             raise unknown("init", init, GROUP_INITS)
@@ -182,8 +183,8 @@ def check_overlap(images: Sequence[Image], names: Sequence[str], matrices) -> No
             here = _at(back, image)
             far = min((np.linalg.norm(here - _at(np.linalg.inv(matrices[j]), images[j])), names[j]) for j in others)
             raise GeometryError(f"{name} overlaps with none of the other images where it begins; the nearest centre, "
-                                f"that of {far[1]}, is {far[0]:.1f} mm away: begin with init='pairwise', or correct the "
-                                "origins in the headers")
+                                f"that of {far[1]}, is {far[0]:.1f} mm away: begin with init='pairwise', or correct "
+                                "the origins in the headers")
 
 
 def _at(back: np.ndarray, image: Image) -> np.ndarray:
@@ -239,6 +240,6 @@ def check_stage(stage: Stage, grid: Grid, count: int, where: str) -> None:
         raise OptionError(f"{where}: {type(optimiser).__name__} moves one image; a group takes lbfgs, descent or adam, "
                           "and greedy for svf")
     if getattr(transform, "compositive", False) and stage.transform["name"] == "dense":
-        raise OptionError(f"{where}: fields that compose their steps have no mean to take out: use svf, or dense without "
-                          "compositive")
+        raise OptionError(f"{where}: fields that compose their steps have no mean to take out: use svf, or dense "
+                          "without compositive")
     check_needs(optimiser, transform, metric, regularisers)

@@ -23,7 +23,7 @@ from ..image import Image
 from ..initialise import group_start
 from ..optimisers import OPTIMISERS
 from ..planning import Plan
-from ..pyramid import normalised
+from ..pyramid import filled, normalised
 from ..transforms import Linear
 from ..transforms.stack import centred_matrices
 from . import door, models
@@ -113,7 +113,7 @@ def register_group(images, *, model: str = "bspline", method: str | dict = "ape"
     control = Control(callback, time_limit, began)
     with Workspace(threads) as workspace:
         sorted_images, sorted_names = [images[k] for k in order], [names[k] for k in order]
-        floats = [normalised(image) for image in sorted_images]
+        floats = [filled(normalised(image)) for image in sorted_images]
         plan, grid, matrices = _resolve(wanted, floats, sorted_names, control)
         transforms, classes, ending = _run(plan, floats, sorted_names, grid, matrices, control)
         del floats
@@ -140,7 +140,7 @@ def plan_group(images, *, model: str = "bspline", method: str | dict = "ape", in
     wanted.check(images, names, spacing, channels)
     order = in_order(images)
     with Workspace(threads):
-        return _resolve(wanted, [normalised(images[k]) for k in order], [names[k] for k in order], Control())[0]
+        return _resolve(wanted, [filled(normalised(images[k])) for k in order], [names[k] for k in order], Control())[0]
 
 
 def in_order(images: Sequence[Image]) -> list[int]:
@@ -193,8 +193,9 @@ def _resolve(wanted: _Wanted, images, names, control) -> tuple[Plan, Grid, list[
         if wanted.levels is not None:
             preflight.check_levels(grid, wanted.levels)
         factors = None if wanted.levels is None else [float(v) for v in wanted.levels]
-        plan = models.group_plan(wanted.model, wanted.method, grid, wanted.init if wanted.matrices is None else "matrices",
-                                 wanted.gauge, factors, wanted.iterations, wanted.optimiser, wanted.seed, (note,))
+        init = wanted.init if wanted.matrices is None else "matrices"
+        plan = models.group_plan(wanted.model, wanted.method, grid, init, wanted.gauge, factors, wanted.iterations,
+                                 wanted.optimiser, wanted.seed, (note,))
     door.check_plan(plan, grid, len(images))
     door.check_classes(images, names, plan)
     return plan, grid, matrices

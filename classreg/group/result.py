@@ -106,7 +106,8 @@ class GroupResult:
             With what to do.
         """
         if len(images) != len(self.transforms):
-            raise InputError(f"{len(images)} images were given for a group of {len(self.transforms)}; give one for each")
+            raise InputError(f"{len(images)} images were given for a group of {len(self.transforms)}; give one for "
+                             "each")
         return tuple(resample(transform, _belonging(image, transform.to_grid, name), self.grid, interpolation, outside)
                      for image, transform, name in zip(images, self.transforms, self.names))
 

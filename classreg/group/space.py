@@ -17,16 +17,16 @@ def common_grid(grids: Sequence[Grid], matrices: Sequence[np.ndarray]) -> Grid:
     """Where a group meets once each image went back along its matrix, common world to image world.
 
     Images on one grid meet on that grid. Otherwise the axes are the mean of the images' axes (each image's taken in the
-    order and the sense that is nearest to z, y, x), the spacing along each is the geometric mean of theirs, and the grid
-    reaches along each as far as two images do, and at least as far as half of the shortest: what one image sees alone,
-    nothing can be aligned with. No image is preferred, and their order does not matter.
+    order and the sense that is nearest to z, y, x), the spacing along each is the geometric mean of theirs, and the
+    grid reaches along each as far as two images do, and at least as far as half of the shortest: what one image sees
+    alone, nothing can be aligned with. No image is preferred, and their order does not matter.
 
     Examples
     --------
     >>> a = Grid.from_spacing((40, 50), spacing=2.0)
     >>> b = Grid.from_spacing((80, 100), spacing=1.0, origin=(-0.5, 9.5))
     >>> common_grid([a, b], [np.eye(3), np.eye(3)])
-    Grid(50 x 71, spacing 1.414 x 1.414 mm, centre [49.0, 44.0])
+    Grid(49 x 71, spacing 1.414 x 1.414 mm, centre [49.0, 44.0])
     """
     if all(grid.same_as(grids[0], 1e-6) for grid in grids[1:]):
         return grids[0]

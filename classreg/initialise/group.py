@@ -121,8 +121,9 @@ def _aligned(images, names, hub: int, control) -> list[tuple[float, float, np.nd
                 return out
         if not refined:
             apart = float(np.linalg.norm(f.grid.centre - m.grid.centre))
-            raise GeometryError(f"under no start does {names[k]} (or its mask) overlap with {names[hub]}; their centres "
-                                f"are {apart:.1f} mm apart: check the masks and headers, or give init= as matrices")
+            raise GeometryError(f"under no start does {names[k]} (or its mask) overlap with {names[hub]}; their "
+                                f"centres are {apart:.1f} mm apart: check the masks and headers, or give init= as "
+                                "matrices")
         value, matrix = max(refined.values(), key=lambda r: r[0])
         out.append((value, refined[0][0] if 0 in refined else 0.0, matrix))
     return out

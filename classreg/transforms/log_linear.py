@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.linalg import expm, expm_frechet
 
-from ..grid import Grid, lower
+from ..errors import InputError
+from ..grid import Grid, lift, lower
 from ..mapping import Mapping
-from .halves import logarithm_of
 from .linear import Linear, LinearBack
 
 
@@ -61,12 +60,12 @@ class LogLinear:
             For a matrix without a real logarithm: a mirror, or half a turn.
         """
         model = Linear(self.grid, self.kind)
-        log = logarithm_of(model.matrix(model.parameters(matrix)))
+        log = logarithm(model.matrix(model.parameters(matrix)))
         return np.linalg.lstsq(self.generators.reshape(-1, 16).T, log.ravel(), rcond=None)[0]
 
     def matrix(self, theta: np.ndarray) -> np.ndarray:
         """World to world, (d + 1, d + 1)."""
-        return lower(expm(self.logarithm(theta)), self.grid.ndim)
+        return lower(exponential(self.logarithm(theta))[0], self.grid.ndim)
 
     def logarithm(self, theta: np.ndarray) -> np.ndarray:
         """L, lifted, (4, 4)."""
@@ -74,8 +73,7 @@ class LogLinear:
 
     def tangent(self, theta: np.ndarray) -> np.ndarray:
         """d exp(L) / d theta, lifted, (p, 4, 4)."""
-        log = self.logarithm(theta)
-        return np.stack([expm_frechet(log, g, compute_expm=False) for g in self.generators])
+        return exponential(self.logarithm(theta), self.generators)[1]
 
     def forward(self, theta: np.ndarray, at):
         """The mapping, and its way back: `back(image_back, adjoint)` is the gradient, (p,)."""
@@ -113,3 +111,65 @@ class LogLinearBack:
     def normal(self, image_back, adjoint, curvature, deflate) -> tuple[np.ndarray, np.ndarray]:
         """Gradient and Gauss-Newton matrix; see `LinearBack`."""
         return self.at.normal(image_back, adjoint, curvature, deflate)
+
+
+def exponential(log: np.ndarray, directions: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """exp(L) of a lifted matrix (4, 4) whose last row is zero, and its derivative along directions of that kind.
+
+    Scaling and squaring of the Taylor series, and of its derivative term by term: for matrices this small it takes a
+    tenth of what general routines do.
+    """
+    directions = np.zeros((0, 4, 4)) if directions is None else directions
+    halvings = int(max(0, np.ceil(np.log2(max(np.abs(log[:3, :3]).sum(1).max(), 1e-30) / 0.25))))
+    x, dx = log / 2.0**halvings, directions / 2.0**halvings
+    term, out = np.eye(4), np.eye(4)
+    slope, slopes = np.zeros_like(dx), np.zeros_like(dx)
+    for k in range(1, 14):
+        slope, term = (slope @ x + term @ dx) / k, term @ x / k
+        out, slopes = out + term, slopes + slope
+    for _ in range(halvings):
+        out, slopes = out @ out, slopes @ out + out @ slopes
+    return out, slopes
+
+
+def logarithm(matrix: np.ndarray) -> np.ndarray:
+    """log A, lifted, (4, 4), of a world matrix (d + 1, d + 1) or (4, 4).
+
+    Square roots by the iteration of Denman and Beavers until A is near the identity, then the series of
+    2 artanh((A - 1) (A + 1)^-1).
+
+    Raises
+    ------
+    InputError
+        For a matrix without a real logarithm: a mirror, or half a turn.
+    """
+    eye, root, halvings = np.eye(4), lift(matrix), 0
+    while np.abs(root - eye)[:3, :3].sum(1).max() > 0.1:
+        root, halvings = _root(root), halvings + 1
+        if root is None or halvings > 40:
+            raise InputError("a group has no mean among motions that mirror or turn by 180 degrees; this one is "
+                             f"{np.asarray(matrix).tolist()}: begin closer, or hold one image still with gauge=")
+    z = (root - eye) @ np.linalg.inv(root + eye)
+    term, out = z, z.copy()
+    for k in range(3, 20, 2):
+        term = term @ z @ z
+        out += term / k
+    out *= 2.0 ** (halvings + 1)
+    out[3] = 0
+    return out
+
+
+def _root(matrix: np.ndarray) -> np.ndarray | None:
+    """The principal square root of a matrix (4, 4); None where the iteration finds none."""
+    y, z = matrix, np.eye(4)
+    for _ in range(30):
+        try:
+            y, z = (y + np.linalg.inv(z)) / 2, (z + np.linalg.inv(y)) / 2
+        except np.linalg.LinAlgError:
+            return None
+        rest = np.abs(y @ y - matrix).max()
+        if not np.isfinite(rest):
+            return None
+        if rest <= 1e-13 * max(1.0, np.abs(matrix).max()):
+            return y
+    return y if rest <= 1e-9 * max(1.0, np.abs(matrix).max()) else None

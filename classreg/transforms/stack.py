@@ -3,10 +3,10 @@
     x -> phi_1(x), ..., phi_N(x),     sum over j of theta_j = 0,     or phi_k = id for one k
 
 If all phi_j were preceded by one more map, a metric of the stack would hardly notice: the mean of the parameters
-(displacement, velocity, control points, coordinates of a logarithm) is taken out of the gradient and of every step, or
-one image is held still. The parameters of the images follow each other along the first axis, so that regularisers,
-filters and optimisers treat N images as they treat one. Source: Balci et al., MICCAI workshop 2007; Metz et al., Medical
-Image Analysis 2011, doi:10.1016/j.media.2010.10.003.
+(displacement, velocity, control points, coordinates of a logarithm) is taken out of the gradient and of every step,
+or one image is held still. The parameters of the images follow each other along the first axis, so that filters and
+optimisers treat N images as they treat one. Source: Balci et al., MICCAI workshop 2007; Metz et al., Medical Image
+Analysis 2011, doi:10.1016/j.media.2010.10.003.
 
 Must not import: metrics, optimisers, numba, cupy, file libraries.
 """
@@ -16,15 +16,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.linalg import expm
 
 from ..backend import workspace
+from ..errors import InputError
 from ..grid import lift, lower
 from ..mapping import Mapping
-from .halves import logarithm_of
+from .log_linear import exponential, logarithm
 
 #: largest entry of the mean logarithm, in mm or shares, below which a group of matrices counts as centred
-CENTRED = 1e-12
+CENTRED = 1e-10
+
+#: step towards the mean at which matrices that lie about too widely are left as they are
+LEAST = 1e-3
 
 #: how often a group is mended; the second half of the rounds shrink it
 ROUNDS = 40
@@ -169,17 +172,35 @@ def centred_matrices(matrices: Sequence[np.ndarray], still: int | None = None) -
     Raises
     ------
     InputError
-        Where a matrix has no real logarithm: it mirrors, or turns by 180 degrees against the others.
+        Where a matrix has no real logarithm: it mirrors, or turns by 180 degrees against all.
     """
     d, out = len(matrices[0]) - 1, [lift(m) for m in matrices]
     if still is not None:
         back = np.linalg.inv(out[still])
-        moved = [lower(m @ back, d) for m in out]
+        moved = [_affine(m @ back, d) for m in out]
         moved[still] = np.eye(d + 1)
         return moved
-    for _ in range(100):
-        mean = sum(logarithm_of(m) for m in out) / len(out)
-        if np.abs(mean).max() < CENTRED:
-            break
-        out = [m @ expm(-mean) for m in out]
-    return [lower(m, d) for m in out]
+    mean, pace = sum(logarithm(m) for m in out) / len(out), 1.0
+    while np.abs(mean).max() > CENTRED and pace > LEAST:
+        moved = [m @ exponential(-pace * mean)[0] for m in out]
+        after = _mean(moved)
+        if after is not None and np.abs(after).max() < np.abs(mean).max():
+            out, mean, pace = moved, after, min(1.0, 2 * pace)
+        else:
+            pace /= 2
+    return [_affine(m, d) for m in out]
+
+
+def _affine(matrix: np.ndarray, d: int) -> np.ndarray:
+    """A product of lifted matrices (4, 4) as a world matrix, its last row without what rounding left there."""
+    out = lower(matrix, d)
+    out[d] = np.eye(d + 1)[d]
+    return out
+
+
+def _mean(matrices) -> np.ndarray | None:
+    """The mean logarithm; None where there is none."""
+    try:
+        return sum(logarithm(m) for m in matrices) / len(matrices)
+    except InputError:
+        return None

@@ -1,0 +1,313 @@
+"""Registration of groups: what comes in, what is found, and what comes back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from group_scenes import CENTRE, disagreement, rigid, rigid_group
+
+import classreg
+from classreg import Grid, Image, Level, Plan
+from classreg.errors import ClassregError, FileError, GeometryError, InputError, OptionError
+from classreg.group.space import common_grid
+from classreg.transforms.halves import logarithm_of
+from classreg.transforms.stack import centred_matrices
+
+DIMENSIONS = pytest.mark.parametrize("ndim", [2, 3])
+
+
+def mean_log(matrices):
+    return np.abs(sum(logarithm_of(m) for m in matrices) / len(matrices)).max()
+
+
+def bits(result):
+    return [t.displacement().tobytes() for t in result.transforms]
+
+
+# -- what is found ---------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize(("ndim", "method", "contrasts"), [
+    (2, "variance", (0,)), (2, "ape", (0, 1, 2)), (3, "ape", (0, 1, 2))])
+def test_rigid_motions_are_found_across_grids_and_contrasts(ndim, method, contrasts):
+    images, matrices = rigid_group(ndim, contrasts=contrasts)
+    result = classreg.register_group(images, model="rigid", method=method, init="identity")
+    voxel = result.grid.resolution
+    assert disagreement(result, matrices) < 0.12 * voxel
+    assert mean_log([t.matrix for t in result.transforms]) < 1e-9, "the common space stays where it is"
+    for transform, image in zip(result.transforms, images):
+        linear = transform.matrix[:ndim, :ndim]
+        assert linear @ linear.T == pytest.approx(np.eye(ndim), abs=1e-9)
+        assert transform.grid is result.grid and transform.to_grid is image.grid
+    for i in range(3):
+        for j in range(3):
+            pair = result.pairwise(i, j)
+            assert (pair.frm, pair.to) == (f"image_{i + 1}", f"image_{j + 1}")
+            both = result.pairwise(j, i).matrix @ pair.matrix
+            assert both == pytest.approx(np.eye(ndim + 1), abs=1e-9)
+            assert result.pairwise(1, j).matrix @ result.pairwise(i, 1).matrix == pytest.approx(pair.matrix, abs=1e-9)
+
+
+def test_an_affine_group_keeps_its_volume():
+    images, _ = rigid_group(2)
+    result = classreg.register_group(images, model="affine", method="variance", init="identity", iterations=5)
+    assert abs(sum(np.log(np.linalg.det(t.matrix[:2, :2])) for t in result.transforms)) < 1e-9
+    assert [r.stage for r in result.history][0] == "rigid" and result.transforms[0].model == "affine"
+
+
+@pytest.mark.parametrize("model", ["bspline", "dense", "svf"])
+def test_a_deformable_group_keeps_its_gauge_and_its_images_agree(model):
+    images, matrices = rigid_group(2, same=True, size=0.5)
+    plan = classreg.plan_group(images, model=model, method="variance", init="identity", iterations=20)
+    result = classreg.register_group(images, plan=replace(plan, stages=plan.stages[-1:]))
+    mean = sum(t.theta for t in result.transforms) / 3
+    assert np.abs(mean).max() < 1e-5 * max(np.abs(t.theta).max() for t in result.transforms)
+    assert mean_log([t.matrix for t in result.transforms]) < 1e-9
+    start = replace(result, transforms=tuple(classreg.FittedTransform.from_matrix(
+        np.eye(3), result.grid, frm="common", to=name) for name in result.names))
+    assert disagreement(result, matrices) < 0.4 * disagreement(start, matrices)
+    assert result.summary()["folded voxels (%)"][1] == 0
+    points = CENTRE[:2] + np.random.default_rng(0).uniform(-15, 15, (50, 2))
+    there = result.pairwise("image_1", "image_2").map_points(points, "image_1", "image_2")
+    back = result.pairwise("image_2", "image_1").map_points(there, "image_2", "image_1")
+    assert np.abs(back - points).max() < 0.1 * result.grid.resolution
+
+
+def test_one_image_may_hold_the_common_space():
+    images, matrices = rigid_group(2)
+    result = classreg.register_group(images, model="rigid", method="variance", gauge="b", names=["a", "b", "c"],
+                                     init="identity")
+    assert result.transforms[1].matrix == pytest.approx(np.eye(3), abs=1e-12)
+    assert result.grid.same_as(images[1].grid) and result.plan.gauge == "b"
+    assert disagreement(result, matrices) < 0.12 * result.grid.resolution
+    still = classreg.register_group(images, model="bspline", method="variance", gauge=1, iterations=1)
+    assert not still.transforms[1].displacement().any() and still.transforms[0].displacement().any()
+
+
+def test_the_order_of_the_images_makes_no_difference():
+    images, _ = rigid_group(2, contrasts=(0, 1, 2))
+    more = dict(model="bspline", method="ape", iterations=2)
+    one = classreg.register_group(images, **more)
+    other = classreg.register_group([images[k] for k in (2, 0, 1)], **more)
+    assert bits(one) == [bits(other)[k] for k in (1, 2, 0)]
+    assert other.images[0] is images[2] and one.grid.same_as(other.grid, 1e-9)
+
+
+@pytest.mark.parametrize("model", ["rigid", "bspline", "svf"])
+def test_the_same_bits_for_any_number_of_threads(model):
+    images, _ = rigid_group(3)
+    fine = Grid.from_spacing((40, 40, 40), 1.5)
+    fine = Grid(fine.shape, np.vstack([np.column_stack([fine.affine[:3, :3], CENTRE - 29]), fine.affine[3:]]))
+    plan = classreg.plan_group(images, model=model, method="ape", init="identity", reference=fine, iterations=1)
+    plan = replace(plan, stages=(replace(plan.stages[-1], levels=(Level(1, 2),)),))
+    found = [bits(classreg.register_group(images, plan=plan, reference=fine, threads=n)) for n in (1, 2)]
+    assert found[0] == found[1]
+
+
+def test_what_an_image_does_not_show_does_not_count():
+    """Half an image, whether its grid ends there or a mask says so, is aligned by the half that is there."""
+    images, matrices = rigid_group(2, same=True, size=0.5)
+    whole = images[0]
+    short = Image(whole.array[:, :30].copy(), Grid((whole.grid.shape[0], 30), whole.grid.affine))
+    hidden = np.ones(whole.grid.shape, np.float32)
+    hidden[:, 30:] = 0
+    wild = whole.array.copy()
+    wild[:, 30:] = 7.0
+    for first, mask in ((short, None), (whole.with_array(wild), hidden)):
+        result = classreg.register_group([first, *images[1:]], model="rigid", method="variance", init="identity",
+                                         masks=[mask, None, None])
+        assert disagreement(result, matrices) < 0.15 * result.grid.resolution
+        assert result.grid.shape[1] > 45, "the common space is not cut down to what all images show"
+
+
+# -- where it begins -------------------------------------------------------------------------------------------------
+
+def moved_in_header(image, matrix):
+    return Image(image.array, Grid(image.grid.shape, matrix @ image.grid.affine))
+
+
+@DIMENSIONS
+def test_images_that_lie_apart_are_first_brought_to_the_best_connected_one(ndim):
+    images, matrices = rigid_group(ndim, contrasts=(0, 1, 2), size=0.3)
+    far = rigid((50.0,) if ndim == 2 else (0.0, 0.0, 35.0), 400 * np.eye(ndim)[0], ndim)
+    images[2], matrices[2] = moved_in_header(images[2], far), far @ matrices[2]
+    result = classreg.register_group(images, model="rigid", method="ape")
+    assert "pairwise" in result.plan.notes[0] and "the headers place" in result.plan.notes[0]
+    assert disagreement(result, matrices) < 0.2 * result.grid.resolution
+    assert mean_log([t.matrix for t in result.transforms]) < 1e-9
+    with pytest.raises(GeometryError, match="image_3 overlaps with none"):
+        classreg.register_group(images, model="rigid", method="ape", init="identity")
+
+
+def test_a_start_may_be_given():
+    images, matrices = rigid_group(2)
+    result = classreg.register_group(images, model="rigid", method="variance", init=matrices, iterations=0)
+    assert result.plan.init == "matrices" and disagreement(result, matrices) < 1e-9
+    assert mean_log(result.initial) < 1e-9
+    again = classreg.register_group(images, plan=result.plan, init=result.transforms)
+    for one, other in zip(result.transforms, again.transforms):
+        assert one.matrix == pytest.approx(other.matrix, abs=1e-9)
+    with pytest.raises(OptionError, match="began from given matrices"):
+        classreg.register_group(images, plan=result.plan)
+
+
+def test_matrices_are_centred_by_one_map_for_all():
+    rng = np.random.default_rng(3)
+    for ndim in (2, 3):
+        wide = [rigid(rng.uniform(-75, 75, 1 if ndim == 2 else 3), rng.uniform(-90, 90, ndim), ndim) for _ in range(5)]
+        wide[0] = wide[0] @ np.diag([1.3, *[0.9] * (ndim - 1), 1.0])
+        for still in (None, 3):
+            out = centred_matrices(wide, still)
+            between = [np.linalg.inv(a) @ b for a, b in zip(wide, out)]
+            assert all(b == pytest.approx(between[0], abs=1e-9) for b in between)
+            assert mean_log(out) < 1e-9 if still is None else np.array_equal(out[3], np.eye(ndim + 1))
+
+
+# -- the common space ------------------------------------------------------------------------------------------------
+
+def test_the_common_grid_prefers_no_image():
+    images, _ = rigid_group(3)
+    grids, eye = [image.grid for image in images], [np.eye(4)] * 3
+    one, other = common_grid(grids, eye), common_grid(grids[::-1], eye)
+    assert one.same_as(other, 1e-9)
+    assert one.voxel_volume == pytest.approx(np.prod([g.voxel_volume for g in grids]) ** (1 / 3))
+    assert common_grid([grids[0]] * 3, eye) is grids[0]
+    shift = np.eye(4)
+    shift[:3, 3] = 10, -20, 30
+    moved = common_grid([Grid(g.shape, shift @ g.affine) for g in grids], [shift] * 3)
+    assert moved.same_as(one, 1e-9)
+
+
+def test_the_common_grid_reaches_as_far_as_two_images():
+    def line(start, end):
+        return Grid.from_spacing((20, end - start), origin=(start, 0.0))
+
+    found = common_grid([line(0, 50), line(20, 80), line(40, 200)], [np.eye(3)] * 3)
+    ends = found.corners()[:, 0]
+    assert (ends.min(), ends.max()) == pytest.approx((20, 79))
+    slices = [Grid.from_spacing((1, 30, 30), (9, 2, 2)), Grid.from_spacing((12, 30, 30), (4, 2, 2))]
+    assert common_grid(slices, [np.eye(4)] * 2).spacing[0] == pytest.approx(4)
+
+
+# -- plans, history, results -----------------------------------------------------------------------------------------
+
+def test_plans_round_trip_and_give_the_same_bits():
+    images, _ = rigid_group(2)
+    plan = classreg.plan_group(images, model="svf", method={"name": "ape", "metric": "ncc"}, iterations=[2, 1, 1][:2],
+                               levels=[2, 1], seed=3)
+    assert Plan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
+    assert [s.name for s in plan.stages] == ["rigid", "affine", "svf"] and plan.seed == 3
+    assert "gauge = mean" in str(plan) and plan.notes
+    result = classreg.register_group(images, plan=plan)
+    straight = classreg.register_group(images, model="svf", method={"name": "ape", "metric": "ncc"}, iterations=[2, 1],
+                                       levels=[2, 1], seed=3)
+    assert bits(result) == bits(straight) and result.plan == plan
+
+
+def test_it_stops_when_told():
+    images, _ = rigid_group(2)
+    result = classreg.register_group(images, model="bspline", method="variance", callback=lambda r: r.iteration == 1)
+    assert "stopped by the callback" in result.status and len(result.history) == 2
+    assert len(result) == 3 and result.transforms[0].model == "bspline"
+    assert "time limit" in classreg.register_group(images, model="rigid", method="variance", time_limit=1e-6).status
+
+
+def test_labels_and_templates_lie_in_the_common_space():
+    images, _ = rigid_group(2)
+    result = classreg.register_group(images, model="rigid", method="variance", init="identity")
+    labels = [(image.array > 0.4).astype(np.uint8) for image in images]
+    warped = result.apply(labels, interpolation="label")
+    a, b = (w.array.astype(bool) for w in warped[:2])
+    assert 2 * (a & b).sum() / (a.sum() + b.sum()) > 0.93
+    assert result.template.grid is result.grid and result.template.array.dtype == np.float32
+    assert len(result.warped) == 3 and result.classes is result.labels is None
+    sharper, blurred = (np.std([w.array for w in stack], 0).mean() for stack in (result.warped, result.before))
+    assert sharper < 0.5 * blurred
+    with pytest.raises(InputError, match="2 images were given for a group of 3"):
+        result.apply(labels[:2])
+
+
+# -- what is refused -------------------------------------------------------------------------------------------------
+
+def ramp(*shape, **more):
+    return Image(np.arange(float(np.prod(shape))).reshape(shape), Grid.from_spacing(shape, **more))
+
+
+@pytest.mark.parametrize(("images", "more", "kind", "words"), [
+    ([], {}, InputError, "at least two images, this one has 0"),
+    ([ramp(9, 9)], {}, InputError, "at least two images, this one has 1"),
+    ("a.nii", {}, InputError, "a list of images"),
+    ([ramp(9, 9), ramp(9, 9, 9)], {}, InputError, "image_1 is 2-D and image_2 3-D"),
+    ([ramp(9, 9), Image(np.zeros((2, 9, 9)) + np.arange(9), ramp(9, 9).grid)], {}, InputError, "channels"),
+    ([ramp(9, 9), Image(np.ones((9, 9)), ramp(9, 9).grid)], {}, InputError, "image_2 image is constant"),
+    ([ramp(9, 9), ramp(9, 9, origin=(500.0, 0.0))], {"init": "identity"}, GeometryError, "overlaps with none"),
+    ([ramp(9, 9), ramp(9, 9)], {"masks": [None]}, InputError, "one entry per image"),
+    ([ramp(9, 9), ramp(9, 9)], {"names": ["a"]}, OptionError, "1 names were given for 2"),
+    ([ramp(9, 9), ramp(9, 9)], {"names": ["a", "a"]}, OptionError, "given twice"),
+    ([ramp(9, 9), ramp(9, 9)], {"names": ["a", "../b"]}, OptionError, "name of files"),
+    ([ramp(9, 9), ramp(9, 9)], {"names": ["a", "common"]}, OptionError, "stands for the common space"),
+    ([ramp(9, 9), ramp(9, 9)], {"gauge": "c"}, OptionError, "gauge"),
+    ([ramp(9, 9), ramp(9, 9)], {"gauge": 2}, OptionError, "gauge"),
+    ([ramp(9, 9), ramp(9, 9)], {"model": "greedy"}, OptionError, "model of a group"),
+    ([ramp(9, 9), ramp(9, 9)], {"method": "varianc"}, OptionError, "variance"),
+    ([ramp(9, 9), ramp(9, 9)], {"method": 3}, OptionError, "method must be a name"),
+    ([ramp(9, 9), ramp(9, 9)], {"init": "pairwis"}, OptionError, "pairwise"),
+    ([ramp(9, 9), ramp(9, 9)], {"init": [np.eye(3)]}, OptionError, "one world matrix"),
+    ([ramp(9, 9), ramp(9, 9)], {"init": [np.eye(3), np.zeros((3, 3))]}, OptionError, "invertible"),
+    ([ramp(9, 9), ramp(9, 9)], {"seed": -1}, OptionError, "seed"),
+    ([ramp(9, 9), ramp(9, 9)], {"optimiser": "gauss_newton", "model": "rigid"}, OptionError, "lbfgs"),
+    ([ramp(9, 9), ramp(9, 9)], {"reference": Grid.from_spacing((9, 9, 9))}, InputError, "the reference is 3-D"),
+    ([ramp(9, 9), ramp(9, 9)], {"plan": Plan("rigid", "auto", ())}, OptionError, "the plan of a pair"),
+])
+def test_what_cannot_be_registered_is_refused_before_it_begins(images, more, kind, words):
+    def never(record):
+        raise AssertionError("an iteration was run")
+
+    with pytest.raises(ClassregError, match=words) as found:
+        classreg.register_group(images, **{"model": "rigid", "method": "variance", "init": "identity",
+                                           "callback": never, **more})
+    assert isinstance(found.value, kind)
+
+
+# -- the folder ------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("model", ["rigid", "svf"])
+def test_a_result_is_saved_and_read_back(model, tmp_path):
+    images, _ = rigid_group(2)
+    names = ["t1", "t2", "pd"]
+    result = classreg.register_group(images, model=model, method="variance", names=names, iterations=1, levels=[2])
+    result.save(tmp_path / "out")
+    files = sorted(str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*") if p.is_file())
+    suffix = ".tfm" if model == "rigid" else ".h5"
+    assert files == sorted(["report.html", "result.json", "template.nii.gz",
+                            *(f"transforms/{n}{suffix}" for n in names), *(f"warped/{n}.nii.gz" for n in names)])
+    points = result.grid.points().reshape(-1, 2)[::37]
+    for name, transform in zip(names, result.transforms):
+        again = classreg.io.read_transform(tmp_path / "out" / "transforms" / f"{name}{suffix}", result.grid)
+        here = transform.map_points(points, "common", name)
+        assert again.map_points(points) == pytest.approx(here, abs=1e-3)
+    saved = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert Plan.from_dict(saved["plan"]) == result.plan and saved["names"] == names
+    page = (tmp_path / "out" / "report.html").read_text()
+    for words in ("Template", "Stack", "Convergence", "t1", "pd after registration"):
+        assert words in page
+
+
+def test_a_folder_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    from classreg.group import save
+
+    images, _ = rigid_group(2)
+    more = dict(method="variance", iterations=0, levels=[2], init="identity")
+    first = classreg.register_group(images, model="rigid", **more)
+    first.save(tmp_path)
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    second = classreg.register_group(images, model="svf", **more)
+    with monkeypatch.context() as patch:
+        patch.setattr(save, "write_group_report", lambda *a, **k: (_ for _ in ()).throw(OSError("disk full")))
+        with pytest.raises(FileError, match="disk full"):
+            second.save(tmp_path)
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+    second.save(tmp_path)
+    assert sorted(p.name for p in (tmp_path / "transforms").iterdir()) == [f"image_{k}.h5" for k in (1, 2, 3)]
