@@ -7,7 +7,7 @@ standard error.
 
 Everything heavy is imported inside the commands, so that `--help` answers at once; `check` compiles nothing.
 
-Must not be imported by any other module.
+Must not be imported by any other module but the command of `cli_group`.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from rich.table import Column, Table
 from rich.text import Text
 from typer.core import TyperGroup
 
+from .cli_group import group
 from .errors import ClassregError, FileError, OptionError, unknown
 
 COLOURS = {"error": "bold red", "warning": "yellow", "note": "dim"}
@@ -54,6 +55,7 @@ class Commands(TyperGroup):
 
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.command()(group)
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing but errors.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")]
@@ -150,40 +152,6 @@ def baselines() -> None:
     for found in BASELINES.values():
         table.add_row(Text(found.name), found.version, Text(found.imitates))
     Console().print(table)
-
-
-@app.command()
-def group(
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Two image files or more.")],
-    output: Output,
-    method: Annotated[str, typer.Option(help="What is minimised: a name, or a name with options in JSON: "
-                                             "'{\"name\": \"ape\", \"metric\": \"ncc\"}'.")] = "ape",
-    model: Annotated[str, typer.Option(help="What may move: rigid, affine, bspline, svf, ...")] = "bspline",
-    mask: Annotated[list[Path] | None, typer.Option(help="Where an image counts; give one for each image, in "
-                                                         "order.")] = None,
-    names: Annotated[str | None, typer.Option(help="What the images are called in the results, as t1,t2,pd; by default "
-                                                   "image_1, image_2, ...")] = None,
-    reference: Annotated[Path | None, typer.Option(help="An image whose grid the common space gets.")] = None,
-    gauge: Annotated[str, typer.Option(help="mean: nothing moves on average; or the name of an image that does not "
-                                            "move.")] = "mean",
-    init: Annotated[str, typer.Option(help="How to begin: auto, identity or pairwise.")] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads; all cores by default.")] = None,
-    time_limit: Annotated[float | None, typer.Option(min=0, help="Seconds; then the best so far.")] = None,
-    levels: Annotated[str | None, typer.Option(help="Pyramid factors from coarse to fine, as 4,2,1.")] = None,
-    quiet: Quiet = False,
-) -> None:
-    """Register IMAGES to a common space and save transforms, warped images, template and report."""
-    factors, method = _factors(levels), _metric(method)
-    _check_folder(output)
-    console = _console(quiet)
-    import classreg
-
-    with _interruptible() as caught, _progress(console, quiet) as callback:
-        result = classreg.register_group(
-            images, model=model, method=method, init=init, names=None if names is None else names.split(","),
-            masks=mask or None, reference=reference, gauge=gauge, levels=factors, threads=threads,
-            time_limit=time_limit, callback=callback)
-    _finish(result, output, quiet, caught)
 
 
 @app.command()

@@ -311,3 +311,20 @@ def test_a_folder_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
     second.save(tmp_path)
     assert sorted(p.name for p in (tmp_path / "transforms").iterdir()) == [f"image_{k}.h5" for k in (1, 2, 3)]
+
+
+def test_the_command_line_registers_a_group(tmp_path):
+    from typer.testing import CliRunner
+
+    from classreg import cli, io
+
+    images, _ = rigid_group(2)
+    paths = [str(tmp_path / f"{name}.nii.gz") for name in "abc"]
+    for path, image in zip(paths, images):
+        io.save_image(image, path)
+    out = tmp_path / "out"
+    more = ["--method", "variance", "--model", "rigid", "--init", "identity", "--levels", "2", "--names", "a,b,c"]
+    done = CliRunner().invoke(cli.app, ["group", *paths, *more, "--gauge", "b", "-o", str(out)])
+    assert done.exit_code == 0 and "rigid of 3 images" in done.stdout
+    assert json.loads((out / "result.json").read_text())["plan"]["gauge"] == "b"
+    assert CliRunner().invoke(cli.app, ["group", paths[0], "-o", str(out)]).exit_code == 1
