@@ -105,13 +105,12 @@ class FittedTransform:
 
     def on(self, grid: Grid) -> Mapping:
         """The mapping with u on another grid: exact of a spline, along the path of a velocity, else interpolated."""
+        if isinstance(self.transform, BSpline) and not self.transform.grid.same_as(grid, 1e-9):
+            return Mapping(self.matrix, self._spread(grid), grid)
         mapping = self.mapping()
         if mapping.field is None or mapping.grid is grid or mapping.grid.same_as(grid, 1e-9):
             return mapping
-        if isinstance(self.transform, BSpline):
-            field = self._spread(grid)
-        else:
-            field = self.transform.flow(self.theta, grid) if self._flows else mapping.resampled(grid)
+        field = self.transform.flow(self.theta, grid) if self._flows else mapping.resampled(grid)
         return Mapping(mapping.matrix, field, grid)
 
     def _spread(self, grid: Grid) -> np.ndarray:

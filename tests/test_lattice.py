@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from scipy.ndimage import map_coordinates
-from test_itk import GRIDS, close, inside, random_spline, samples, turn, volume_grid, world_matrix
+from test_itk import GRIDS, close, inside, itk_map, random_spline, samples, turn, volume_grid, world_matrix
 
 from classreg.errors import InputError
 from classreg.grid import Grid
-from classreg.io import lattice
+from classreg.io import lattice, read_transform
+from classreg.transforms import BSpline
 
 
 def around(grid, cells, shift=0.3, spin=None):
@@ -48,6 +50,21 @@ def test_a_lattice_stays_a_spline_that_is_exact_on_any_grid(key, turned):
     for at in (grid, fine, other):
         moved = np.moveaxis(found.displacement(at), 0, -1).reshape(-1, d) + samples(at)
         close(moved, found.map_points(samples(at)), 1e-5)
+
+
+@pytest.mark.parametrize("key", ["oblique", "2-D flipped"])
+def test_a_spline_of_itk_stays_one_where_its_lattice_holds_the_image(tmp_path, key):
+    grid, d = GRIDS[key], GRIDS[key].ndim
+    points = around(grid, (3, 4, 2)[:d], spin=turn(d))
+    found = sitk.BSplineTransform(d, 3)
+    axes = (points.affine[:d, :d] / points.spacing)[:, ::-1]
+    found.SetFixedParameters([*map(float, points.shape[::-1]), *points.affine[:d, d], *points.spacing[::-1],
+                              *axes.ravel()])
+    found.SetParameters(coefficients(points).ravel().tolist())
+    sitk.WriteTransform(found, str(tmp_path / "a.h5"))
+    read = read_transform(tmp_path / "a.h5", grid)
+    assert isinstance(read.transform, BSpline)
+    close(read.map_points(inside(grid)), itk_map(found, inside(grid)), 1e-5)
 
 
 @pytest.mark.parametrize("key", ["oblique", "2-D", "one slice"])

@@ -6,10 +6,10 @@ World and direction are ITK's own (LPS mm, fixed to moving), so nothing is flipp
     bspline            A (x + u(x)) as CompositeTransform [A, u]: ITK applies the last one, u, first
     dense and others   the same, u as a DisplacementFieldTransform, interpolated linearly on both sides
 
-Read are all classes that SimpleITK knows, and composites. A spline that classreg wrote for the fixed grid comes back
-as one, exactly; one displacement field keeps its own grid; any other deformation is sampled on the fixed grid. Outside
-its grid a field keeps its border value in classreg and is zero in ITK. On a sheared fixed grid fields are written on an
-orthonormal grid that covers it, interpolated linearly between its samples.
+Read are all classes that SimpleITK knows, and composites. A cubic spline whose lattice holds all of the fixed image
+stays one, exactly; one displacement field keeps its own grid; any other deformation is sampled on the fixed grid.
+Outside its grid a field keeps its border value in classreg and is zero in ITK. On a sheared fixed grid fields are
+written on an orthonormal grid that covers it, interpolated linearly between its samples.
 
 Must not import: metrics, the engine, cli. SimpleITK is imported on first use.
 """
@@ -27,7 +27,7 @@ from ..grid import Grid
 from ..image import Image
 from ..mapping import Mapping
 from ..transforms import BSpline
-from . import matrices
+from . import lattice, matrices
 from .atomic import atomic_path
 from .files import reason, suffix_of
 from .images import load
@@ -37,7 +37,6 @@ TEXT = (".tfm", ".txt")
 SUFFIXES = (*TEXT, ".mat", ".h5")
 DEFORMABLE = (".h5", *TEXT)
 ORDER = "last"
-BORDER = 1  # cells of an exported lattice beyond the fixed samples, since ITK drops points on its border
 
 
 def read(path: Path, fixed: Grid, moving: Grid | None = None) -> FittedTransform:
@@ -101,30 +100,14 @@ def _to_itk(transform: FittedTransform):
 
 
 def _spline(transform: FittedTransform):
-    """The lattice as ITK's, with points beyond its border that the inside does not feel."""
+    """The lattice as ITK's, with points beyond its border that the inside does not feel: ITK drops what lies on it."""
     import SimpleITK as sitk
 
-    grid, theta = transform.transform.grid, transform.theta
-    theta = theta.reshape((grid.ndim, *theta.shape[-grid.ndim:]))
-    pad = [(BORDER, BORDER) if n > 1 else (BORDER + 1, BORDER + 2) for n in grid.shape]
-    theta = np.pad(theta.astype(np.float64), [(0, 0), *pad], mode="edge")
-    out = sitk.BSplineTransform(grid.ndim, 3)
-    out.SetFixedParameters(_geometry(_lattice(grid, theta.shape[1:])))
-    out.SetParameters(theta.ravel().tolist())
+    points, u = lattice.exported(transform)
+    out = sitk.BSplineTransform(points.ndim, 3)
+    out.SetFixedParameters(_geometry(points))
+    out.SetParameters(u.ravel().tolist())
     return out
-
-
-def _lattice(grid: Grid, points) -> Grid:
-    """Where the control points of an exported lattice lie: point k at cell position k - 1 - BORDER.
-
-    Cell 0 begins at the first sample; on an axis of one sample a cell is a voxel.
-    """
-    n, cells = np.array(grid.shape), np.array(points) - 3 - 2 * BORDER
-    step = np.where(n > 1, (n - 1) / cells, 1.0)
-    affine = grid.affine.copy()
-    affine[:-1, :-1] *= step
-    affine[:-1, -1] = grid.to_world(-(1 + BORDER) * step)
-    return Grid(points, affine)
 
 
 def _geometry(grid: Grid) -> list[float]:
@@ -241,18 +224,12 @@ def _matrix(found) -> np.ndarray:
     return out
 
 
-def _from_spline(found, matrix: np.ndarray, grid: Grid) -> FittedTransform | None:
-    """The spline if its lattice is the one that `_spline` lays over `grid`, else None."""
-    d, fixed = grid.ndim, np.array(found.GetFixedParameters())
-    points = tuple(int(n) for n in fixed[:d][::-1])
-    if found.GetOrder() != 3 or min(points) < 4 + 2 * BORDER:
+def _from_spline(found, matrix: np.ndarray, fixed: Grid) -> FittedTransform | None:
+    """A cubic spline whose lattice holds the fixed samples, else None."""
+    d, numbers = fixed.ndim, np.array(found.GetFixedParameters())
+    size, spacing, origin = numbers[:d].astype(int), numbers[2 * d:3 * d], numbers[d:2 * d]
+    if found.GetOrder() != 3 or size.min() < 4:
         return None
-    lattice = _lattice(grid, points)
-    if not np.allclose(fixed, _geometry(lattice), rtol=1e-6, atol=1e-6 * lattice.spacing.min()):
-        return None
-    theta = np.array(found.GetParameters(), np.float32).reshape((d, *points))
-    inside = [slice(BORDER, -BORDER) if n > 1 else slice(BORDER + 1, BORDER + 2) for n in grid.shape]
-    theta = theta[(slice(None), *inside)]
-    theta = np.ascontiguousarray(theta if d == 3 else theta[:, None])
-    spline = BSpline(grid, float(lattice.spacing.min()), matrix)
-    return FittedTransform("bspline", spline, theta, grid)
+    points = Grid.from_spacing(tuple(size[::-1].tolist()), spacing[::-1], origin, numbers[3 * d:])
+    u = np.array(found.GetParameters()).reshape((d, *points.shape))
+    return lattice.spline(points, u, matrix, fixed)
