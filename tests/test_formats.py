@@ -267,6 +267,18 @@ def test_between_samples_fields_are_linear_in_the_frame_of_the_tool(tmp_path):
     close(fsl_mm(voxel_of(found, moving), moving), moved, 1e-4)
 
 
+@pytest.mark.parametrize("shape", [(8, 10, 1), (1, 10, 6), (8, 1, 1)])
+def test_volumes_of_one_slice(tmp_path, shape):
+    fixed, moving = pair("moving flipped", shape)
+    world = voxels(fixed)[1]
+    noise = np.random.default_rng(0).standard_normal((3, *fixed.shape)).astype(np.float32)
+    transform = FittedTransform.from_mapping(Mapping(matrix_of(fixed), noise, fixed), fixed, moving)
+    for format in ("fsl", "fsl-absolute", "learn2reg", "displacement-voxel", "displacement-ras"):
+        write_transform(transform, tmp_path / "u.nii", format=format)
+        again = read_transform(tmp_path / "u.nii", fixed, moving, format=format)
+        close(again.map_points(world), transform.map_points(world))
+
+
 def test_the_script_of_learn2reg_warps_as_the_transform_does(tmp_path):
     """The challenge's own steps: load, zoom, add to the voxel numbers, `map_coordinates` in the moving array."""
     shape = (12, 16, 10)

@@ -44,8 +44,8 @@ BORDER = 2
 def voxel_field(field: np.ndarray, grid: Grid) -> np.ndarray:
     """A displacement in mm (3, *grid.shape) as (*grid.shape, 3) in voxels, component k along array axis k.
 
-    Learn2Reg's arrays have the axes (x, y, z): transpose to `field.transpose(2, 1, 0, 3)[..., ::-1]` to write a file.
-    That changes none of the numbers here.
+    Learn2Reg's files have the axes (x, y, z), as `write_transform(..., format="learn2reg")` writes them. That changes
+    none of the numbers here.
     """
     if grid.ndim != 3:
         raise InputError(f"Learn2Reg's fields are volumes; this grid is {grid.ndim}-D")

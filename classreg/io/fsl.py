@@ -16,6 +16,9 @@ what is left of them without the coordinates; `fsl-relative` and `fsl-absolute` 
 References: Jenkinson et al., NeuroImage 17 (2002), doi:10.1006/nimg.2002.1132; Andersson et al., FMRIB technical
 report TR07JA2 (2007).
 
+Spacing and handedness are those of the voxel-to-world matrix; FSL reads the spacing from pixdim, which is the same
+unless a header contradicts itself.
+
 Must not import: SimpleITK, metrics, the engine, cli. nibabel is imported on first use.
 """
 
