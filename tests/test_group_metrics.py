@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 
 from classreg import backend, check
 from classreg.backend import Workspace
-from classreg.metrics.group import GROUP_METRICS, AllPairs, Variance
+from classreg.errors import OptionError
+from classreg.grid import Grid
+from classreg.image import Image
+from classreg.kernels import reference
+from classreg.metrics.group import GROUP_METRICS, AllPairs, Variance, XCoReg
+from classreg.metrics.group.xcoreg import filled
+from classreg.metrics.information import bins_of, range_of
 
 EVERY = pytest.mark.parametrize("name", GROUP_METRICS)
 
@@ -73,3 +81,153 @@ def test_many_pairs_are_drawn_evenly_and_average_to_all():
     again.prepare(list(stack), grid)
     again.refresh(stack, weights)
     assert [pair[:2] for pair in again._pairs] == first
+
+
+def refreshed(metric, stack, weights, grid, times=1):
+    metric.prepare(list(stack), grid)
+    for _ in range(times):
+        if hasattr(metric, "refresh"):
+            metric.refresh(stack, weights)
+    return metric
+
+
+@EVERY
+def test_contrast_that_is_turned_round_matters_only_where_intensities_must_agree(name):
+    """u -> 3 - u in one image: nothing changes but for variance and congealing."""
+    stack, weights, grid = check.stack_of(2, 1, 3)
+    turned = stack.copy()
+    turned[1] = 3 - turned[1]
+    values = [refreshed(made(name), s, weights, grid)(s, weights)[0] for s in (stack, turned)]
+    if name in ("variance", "congealing"):
+        assert values[1] > 1.02 * values[0]
+    else:
+        assert values[1] == pytest.approx(values[0], rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["xcoreg", "ape", "cte"])
+def test_information_survives_other_contrasts(name):
+    """Smooth changes of contrast, rising or not: alignment is still told from a shift, by a similar margin."""
+    stack, weights, grid = check.stack_of(3, 1, 3)
+    base = stack[:1] + 0.05 * (stack - stack[:1])
+    margins = []
+    for change in (lambda u: u, lambda u: np.exp(u / 2), lambda u: np.abs(u)):
+        same = base.copy()
+        same[1] = change(same[1])
+        shifted = same.copy()
+        shifted[1] = np.roll(shifted[1], 2, -1)
+        aligned, apart = (refreshed(made(name), s, weights, grid, 5)(s, weights)[0] for s in (same, shifted))
+        margins.append(apart - aligned)
+    assert margins[0] > 0.05 and margins[1] == pytest.approx(margins[0], rel=0.3) and margins[2] > 0.2 * margins[0]
+
+
+# -- the X-metric ------------------------------------------------------------------------------------------------
+
+def tissues(count=4, noise=0.05, shape=(1, 40, 50), seed=0):
+    """Three tissues in blocks, each of its own intensity in each image, in no order; their map."""
+    rng = np.random.default_rng(seed)
+    labels = np.zeros(shape, int)
+    labels[:, 8:32, 6:30], labels[:, 14:26, 24:44] = 1, 2
+    levels = np.stack([rng.permutation([-1.0, 0.2, 1.4]) for _ in range(count)])
+    stack = levels[:, labels][:, None] + noise * rng.standard_normal((count, 1, *shape))
+    return stack, np.ones((count, *shape)), Grid.from_spacing(shape[1:], (2.0, 1.5)), labels
+
+
+def agreement(posterior, labels):
+    """Share of samples in their class, under the best naming of the classes."""
+    found = posterior.argmax(0)
+    return max(np.mean(np.take(order, found) == labels) for order in permutations(range(len(posterior))))
+
+
+def test_classes_are_found_in_many_contrasts():
+    for count, noise in ((3, 0.05), (12, 0.6)):
+        stack, weights, grid, labels = tissues(count, noise)
+        metric = refreshed(XCoReg(classes=3), stack, weights, grid, 3)
+        assert metric.posterior.shape == (3, 1, 40, 50)
+        assert metric.posterior.sum(0) == pytest.approx(1) and metric.posterior.min() >= 1e-3 * (1 - 1e-9)
+        assert agreement(metric.posterior, labels) > 0.99
+        shares = np.bincount(labels.ravel()) / labels.size
+        entropy = -np.sum(shares * np.log(shares))
+        assert -entropy * 1.02 < metric(stack, weights)[0] < -(0.75 if count == 3 else 0.15) * entropy
+
+
+def test_an_image_that_misses_half_takes_no_part_there():
+    stack, weights, grid, labels = tissues(3)
+    weights[2, ..., 25:] = 0
+    stack[2, ..., 25:] = stack[2, ..., 24:25]
+    metric = refreshed(XCoReg(classes=3), stack, weights, grid, 3)
+    assert agreement(metric.posterior, labels) > 0.99
+    weights[1, ..., 25:] = 0  # now the first is alone there
+    assert not np.any(metric(stack, weights)[1][0][..., 25:])
+
+
+def test_information_is_that_of_a_histogram():
+    """By the formula, from dense windows."""
+    stack, weights, grid = check.stack_of(2, 1, 3)
+    metric = refreshed(XCoReg(classes=3, bins=16, restarts=1), stack, weights, grid)
+    value, share = 0.0, weights * (weights.sum(0) - weights) / 2
+    for u, c, data in zip(stack[:, 0], share, stack):
+        origin, scale = bins_of(range_of(data[0]), 16)
+        p = reference.class_histogram(u, c, metric.posterior, origin, scale, 20) / c.sum()
+        with np.errstate(divide="ignore", invalid="ignore"):
+            value -= np.nansum(p * np.log(p / np.outer(p.sum(1), p.sum(0)))) / 3
+    assert metric(stack, weights)[0] == pytest.approx(value, rel=1e-9)
+
+
+def test_steps_of_expectation_settle():
+    stack, weights, grid, _ = tissues(3, 0.3)
+    metric = refreshed(XCoReg(classes=3), stack, weights, grid, 1)
+    values, moved = [], []
+    for _ in range(12):
+        before = metric.posterior.copy()
+        metric.refresh(stack, weights)
+        moved.append(np.abs(metric.posterior - before).mean())
+        values.append(metric(stack, weights)[0])
+    assert moved[-1] < 0.5 * moved[0] and moved[-1] < 2e-3
+    assert np.ptp(values[-4:]) < 1e-3
+
+
+def test_tempering_keeps_many_images_from_being_too_sure():
+    stack, weights, grid, _ = tissues(12, 1.2)
+    sure = [np.mean(refreshed(XCoReg(classes=3, tempering=t), stack, weights, grid, 3).posterior.max(0) > 0.95)
+            for t in (12, 2)]
+    assert sure[0] > 0.9 > 0.6 > sure[1]
+
+
+def test_smoothing_takes_the_neighbours_word():
+    stack, weights, grid, labels = tissues(2, 0.9)
+    plain, smoothed = (agreement(refreshed(XCoReg(classes=3, smoothing=s), stack, weights, grid, 5).posterior, labels)
+                       for s in (0.0, 3.0))
+    assert smoothed > plain + 0.02
+
+
+def test_an_empty_class_takes_half_of_the_richest():
+    rng = np.random.default_rng(0)
+    tables = rng.uniform(0, 1, (2, 1, 3, 12))
+    tables[:, :, 1] = 0
+    tables[:, :, 2] *= 5
+    found = filled(tables.copy())
+    assert found.sum() == pytest.approx(tables.sum())
+    shares = found.sum((0, 1, 3)) / found.sum()
+    assert shares.min() > 0.05 and found[:, :, 0] == pytest.approx(tables[:, :, 0])
+    cut = [np.flatnonzero((found[j, 0, 1] == 0) & (found[j, 0, 2] > 0)).size for j in range(2)]
+    assert sorted(c > 0 for c in cut) == [False, True], "cut in one image, alike on both sides in the other"
+
+
+def test_an_atlas_names_the_classes_and_may_be_held():
+    stack, weights, grid, labels = tissues(2, 0.5)
+    probabilities = np.stack([0.2 + 0.6 * (labels[0] == k) for k in (2, 0, 1)])
+    finer = Grid.from_spacing((80, 100), (1.0, 0.75), grid.to_world(np.zeros(2)) - [0.375, 0.5])
+    atlas = Image(np.repeat(np.repeat(probabilities, 2, 1), 2, 2), finer)
+    metric = refreshed(XCoReg(atlas=atlas), stack, weights, grid, 4)
+    found = metric.posterior.argmax(0)
+    assert np.mean(np.take([2, 0, 1], found) == labels) > 0.97, "in the order of the atlas"
+    held = refreshed(XCoReg(atlas=atlas, hold=True), stack, weights, grid, 4)
+    inner = np.s_[:, :, 10:12, 10:20]
+    assert held.posterior[inner] == pytest.approx(probabilities[:, None][inner] / 1.2, abs=2e-3)
+    outside = Image(atlas.array, Grid.from_spacing((80, 100), (1.0, 0.75), (500.0, 500.0)))
+    assert refreshed(XCoReg(atlas=outside, hold=True), stack, weights, grid).posterior == pytest.approx(1 / 3)
+    for wrong, text in ((dict(hold=True), "needs an atlas"), (dict(atlas=Image(labels[0] * 1.0, grid)), "has 1"),
+                        (dict(atlas=atlas.with_array(-atlas.array)), "least value"), (dict(classes=1), "from 2 to 64"),
+                        (dict(tempering=0.5), "at least 1"), (dict(restarts=0), "at least 1")):
+        with pytest.raises(OptionError, match=text):
+            XCoReg(**wrong)

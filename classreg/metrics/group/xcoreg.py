@@ -12,10 +12,12 @@ one step of expectation maximisation,
     gamma_k <- softmax_k [log pi_k + log a_k + t sum_j w_j log f_jk(u_j)],   t = min(1, tempering / N),
 
 in the log domain, mixed with a little of the uniform; log f is smoothed by the window and linear between bins. Without
-t, many images with noise of their own make gamma binary, and it freezes. a_k is an atlas, or gamma smoothed, or 1. The
-first refresh of a level begins from k-means of some samples, several times, and keeps the start that is best after ten
-steps; a class that loses its samples there takes half of the one with most entropy. c_j, an image's weight where others
-are seen, keeps a lone image from agreeing with itself. gamma is held in the gradient, exact at its fixed points.
+t, many images with noise of their own make gamma binary, and it freezes. a_k is an atlas, or gamma smoothed, or their
+product, or 1. The first refresh of a level begins from the atlas, or from k-means of some samples, several times, and
+keeps the start that is best after ten steps; a class that loses its samples there takes half of the one with most
+entropy. With `hold` gamma is the atlas throughout: class maps from elsewhere, to which the images are registered. c_j,
+an image's weight where others are seen, keeps a lone image from agreeing with itself. gamma is held in the gradient,
+exact at its fixed points.
 Source: Luo and Zhuang, IEEE TPAMI 2023, doi:10.1109/TPAMI.2022.3225418; what is not theirs: the start, the tempering,
 the look-up, frozen bin ranges, c_j.
 
@@ -27,7 +29,11 @@ from __future__ import annotations
 import numpy as np
 
 from ...backend import workspace
+from ...errors import OptionError
+from ...image import Image
 from ...kernels.cpu import classes as kernels
+from ...mapping import Mapping
+from ...sampling import sample
 from ...stencil import smooth
 from ..information import bins_of, checked_bins, range_of, table_size, table_slab
 from .base import GroupMetric, above, adjoints_buffer, company, whole
@@ -57,15 +63,33 @@ class XCoReg(GroupMetric):
         Starts that are tried.
     seed : int
         Of the starts.
+    atlas : Image, optional
+        Probabilities of the classes in the common space, one channel each (their number is then that of the classes):
+        what is more likely where. Nothing is said of samples outside it. It must lie where the images meet: with the
+        mean as gauge nothing moves towards it that all images have in common.
+    hold : bool
+        Whether the posterior stays what the atlas says.
+
+    Raises
+    ------
+    OptionError
+        For options out of bounds, and an atlas with fewer than two channels or negative probabilities.
     """
 
     def __init__(self, classes: int = 5, bins: int = 32, tempering: float = 8.0, smoothing: float = 0.0,
-                 restarts: int = 3, seed: int = 0):
+                 restarts: int = 3, seed: int = 0, atlas: Image | None = None, hold: bool = False):
+        if atlas is not None:
+            if atlas.channels < 2 or not np.min(atlas.data) >= 0:
+                raise OptionError(f"xcoreg: an atlas has a channel of probabilities, 0 or more, for each class; this "
+                                  f"one has {atlas.channels}, the least value {np.min(atlas.data):g}")
+            classes = atlas.channels
+        elif hold:
+            raise OptionError("xcoreg: hold=True needs an atlas to hold to")
         self.classes, self.restarts = whole("xcoreg: classes", classes, 2, 64), whole("xcoreg: restarts", restarts, 1)
         self.bins = checked_bins("xcoreg", bins)
         self.tempering, self.smoothing = (above("xcoreg: tempering", tempering, 1.0),
                                           above("xcoreg: smoothing", smoothing, 0.0))
-        self.seed, self.posterior = seed, None
+        self.seed, self.atlas, self.hold, self.posterior = seed, atlas, hold, None
 
     def prepare(self, images, grid) -> None:
         """Fix the bin ranges for the level; the classes begin anew."""
@@ -73,17 +97,27 @@ class XCoReg(GroupMetric):
         self._origins, self._scales = np.ascontiguousarray(places[..., 0]), np.ascontiguousarray(places[..., 1])
         self._sigma = self.smoothing / np.asarray(grid.spacing3)
         self.posterior = None
+        if self.atlas is not None:
+            atlas = self.atlas.with_array(self.atlas.array.astype(images[0].dtype))
+            found, seen, _ = sample(atlas, Mapping(np.eye(grid.ndim + 1)), grid, name="atlas")
+            sums = found.sum(0)
+            known = (seen > 0) & (sums > 0)
+            shares = np.where(known, found / np.where(known, sums, 1), 1 / self.classes)
+            self._atlas = (LEAST + (1 - self.classes * LEAST) * shares).astype(images[0].dtype)
 
     def refresh(self, stack: np.ndarray, weights: np.ndarray) -> None:
         """One step of expectation maximisation; the first of a level starts the classes."""
-        alone = company(weights)
+        alone, steps = company(weights), 1
         if self.posterior is None:
-            start = self._start(stack, weights)
-            self.posterior = np.empty((self.classes, *weights.shape[1:]), stack.dtype)
-            self._expect(stack, weights, start, self.posterior, spatial=False)
-            for _ in range(SETTLED - 1):
-                self._expect(stack, weights, self._tables(stack, alone, self.posterior), self.posterior)
-        self._expect(stack, weights, self._tables(stack, alone, self.posterior), self.posterior)
+            steps = SETTLED
+            if self.atlas is not None:
+                self.posterior = self._atlas.copy()
+            else:
+                start = self._start(stack, weights)
+                self.posterior = np.empty((self.classes, *weights.shape[1:]), stack.dtype)
+                self._expect(stack, weights, start, self.posterior, smoothed=False)
+        for _ in range(0 if self.hold else steps):
+            self._expect(stack, weights, self._tables(stack, alone, self.posterior), self.posterior)
 
     def __call__(self, stack: np.ndarray, weights: np.ndarray):
         """Value, and one adjoint per image."""
@@ -109,7 +143,7 @@ class XCoReg(GroupMetric):
             out[j, c] = tables.sum(0)
         return out
 
-    def _expect(self, stack, weights, tables, out, spatial=True):
+    def _expect(self, stack, weights, tables, out, smoothed=True):
         """The posterior of the classes given these tables, into `out`, from which its own smoothing is taken."""
         given = tables.sum(3, keepdims=True)
         logs = np.log(np.maximum(tables / np.maximum(given, 1e-12), DENSITY))
@@ -117,9 +151,11 @@ class XCoReg(GroupMetric):
         logs = (padded[..., :-2] + 4 * logs + padded[..., 2:]) / 6
         prior = given.sum((0, 1, 3))
         start = np.log(np.maximum(prior / max(prior.sum(), 1e-12), LEAST))
-        near = np.empty((0, 1, 1, 1), out.dtype)
-        if spatial and self.smoothing > 0:
+        near = np.empty((0, 1, 1, 1), out.dtype) if self.atlas is None else self._atlas
+        if smoothed and self.smoothing > 0:
             near = smooth(out, self._sigma, workspace().buffer("class prior", out.shape, out.dtype))
+            if self.atlas is not None:
+                near *= self._atlas
         factor = min(1.0, self.tempering / (stack.shape[0] * stack.shape[1]))
         workspace().run(kernels.class_posterior, stack.shape[2], stack, weights, self._origins, self._scales, logs,
                         start, near, factor, LEAST, out)
@@ -132,7 +168,7 @@ class XCoReg(GroupMetric):
             posterior = memberships(k_means(stack, weights, self.classes, rng), self.classes, stack.dtype)
             for _ in range(TRIED):
                 tables = filled(self._tables(stack, alone, posterior))
-                self._expect(stack, weights, tables, posterior, spatial=False)
+                self._expect(stack, weights, tables, posterior, smoothed=False)
             tables = self._tables(stack, alone, posterior)
             value = sum(informed(tables[at])[0] for at in np.ndindex(tables.shape[:2]))
             if value > best[0]:
