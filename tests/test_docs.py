@@ -18,6 +18,7 @@ from classreg.draws import SAMPLINGS
 from classreg.initialise import INITS
 from classreg.io import FORMATS, save_image
 from classreg.metrics import METRICS
+from classreg.metrics.group import GROUP_METRICS
 from classreg.models import DEFORMABLE, LINEAR, LINEAR_OPTIMISER, MODELS
 from classreg.optimisers import OPTIMISERS
 from classreg.priors import PRIORS
@@ -32,7 +33,8 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 # the head of a table's first column, and what the column must list
 DICTIONARIES = {
-    "model": MODELS, "metric": METRICS, "regulariser": REGULARISERS, "prior": PRIORS, "optimiser": OPTIMISERS,
+    "model": MODELS, "metric": METRICS, "method": GROUP_METRICS, "regulariser": REGULARISERS, "prior": PRIORS,
+    "optimiser": OPTIMISERS,
     "transform": {**TRANSFORMS, **PAIRED}, "init": INITS, "interpolation": INTERPOLATIONS, "sampling": SAMPLINGS,
     "format": FORMATS,
     "error": [name for name, value in vars(errors).items()
