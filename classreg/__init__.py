@@ -23,7 +23,7 @@ _HOMES = {
     "OptionError": "errors", "ConvergenceError": "errors",
 }
 
-_PACKAGES = ("baselines",)
+_PACKAGES = ("baselines", "compare")
 
 __all__ = ["__version__", *_HOMES, *_PACKAGES]
 

@@ -110,6 +110,9 @@ def test_measures_and_truth_change_without_a_run(heads):
     method, log = Counted(SHIFT), []
     table = compare(heads / "cases.csv", {"a": method}, heads / "out", measures=MEASURES, callback=events(log))
     assert method.calls == 0 and [entry[0] for entry in log] == ["scored"] * 3 and table.cells["a", "dice"].n == 3
+    log.clear()
+    compare(heads / "cases.csv", {"a": method}, heads / "out", measures=["dice"], callback=events(log))
+    assert [entry[0] for entry in log] == ["kept"] * 3
     points = heads / "two" / "moving.csv"
     write_points(np.loadtxt(points, delimiter=",") + [0, 3], points)
     log.clear()

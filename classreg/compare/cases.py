@@ -12,6 +12,7 @@ Must not import: metrics, optimisers, engine, faces.
 from __future__ import annotations
 
 import csv
+import glob
 import hashlib
 import os
 import re
@@ -33,6 +34,9 @@ PAIRS = ("labels", "points")
 FILES = ("fixed", "moving", "fixed_labels", "moving_labels", "fixed_mask", "moving_mask", "fixed_points",
          "moving_points")
 COLUMNS = ("case", *FILES, "labels", "subject")
+
+#: files that hold no samples themselves: these lie beside them
+HEADERS = (".hdr", ".mhd", ".nhdr")
 
 #: names of cases and methods, which name files too
 NAME = re.compile(r"[^\W_][\w. +()-]*", re.UNICODE)
@@ -172,12 +176,16 @@ class Data:
 
 
 def digest(path: Path) -> str:
-    """A hash of what a file holds, or of all files in a folder with their names."""
+    """A hash of what a file holds and those that it may name as its data, or of all files in a folder with names."""
     found = hashlib.blake2b(digest_size=16)
-    inside = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    inside = [path]
+    if path.is_dir():
+        inside = sorted(p for p in path.rglob("*") if p.is_file())
+    elif path.suffix.lower() in HEADERS:
+        inside = sorted(p for p in path.parent.glob(f"{glob.escape(path.stem)}.*") if p.is_file())
     try:
         for file in inside:
-            found.update(file.relative_to(path).as_posix().encode() + b"\0")
+            found.update(os.path.relpath(file, path).encode() + b"\0")
             with open(file, "rb") as stream:
                 while block := stream.read(1 << 20):
                     found.update(block)

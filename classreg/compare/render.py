@@ -22,6 +22,9 @@ LATEX = {"\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\
          "_": r"\_", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"$<$", ">": r"$>$", "|": r"$|$",
          "±": r"$\pm$", "\n": " "}
 
+#: columns beside each other in LaTeX
+ABREAST = 3
+
 SUMMARY = ("n", "mean", "sd", "median", "p25", "p75", "min", "max", "relative", "best", "star")
 
 
@@ -37,16 +40,21 @@ def markdown(table: Table) -> str:
 
 
 def latex(table: Table) -> str:
-    """A table environment that needs no package."""
+    """A table environment that needs no package, a few columns below each other, and the notes after it."""
     heads = _head(table, {1: r" $\uparrow$", -1: r" $\downarrow$", 0: ""}, escape)
-    lines = [[escape(row[0]), *row[1:]] for row in _body(table, r"\textbf{{{}}}", r"$\pm$")]
-    body = "\n".join("  " + " & ".join(line) + r" \\" for line in lines)
-    notes = " ".join(escape(note) for note in table.notes)
-    failed = " ".join(f"{escape(f'{m}, {c}: {_first(r)}')}." for m, c, r in table.failures)
-    return "\n".join([
-        r"\begin{table}", r"\centering", r"\scriptsize", rf"\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}",
-        r"  \hline", "  " + " & ".join(heads) + r" \\", r"  \hline", body, r"  \hline", r"\end{tabular}",
-        rf"\caption{{{notes}{' Failed: ' + failed if failed else ''}}}", r"\end{table}", ""])
+    rows = [[escape(row[0]), *row[1:]] for row in _body(table, r"\textbf{{{}}}", r"$\pm$")]
+    parts = []
+    for start in range(1, len(heads), ABREAST):
+        columns = slice(start, start + ABREAST)
+        lines = [" & ".join([row[0], *row[columns]]) + r" \\" for row in [heads, *rows]]
+        body = "\n".join(f"  {line}" for line in [r"\hline", lines[0], r"\hline", *lines[1:], r"\hline"])
+        parts.append("\n".join([rf"\begin{{tabular}}{{l{'r' * len(heads[columns])}}}", body, r"\end{tabular}"]))
+    caption, *notes = table.notes or [""]
+    notes += [f"Failed: {method}, {case}: {_first(reason)}." for method, case, reason in table.failures]
+    return "\n".join([r"\begin{table}", r"\centering", r"\scriptsize", r"\setlength{\tabcolsep}{4pt}",
+                      "\n\n\\medskip\n\n".join(parts),
+                      rf"\caption{{{escape(caption)}}}", r"\end{table}", "", r"{\footnotesize\noindent",
+                      "\\par\\noindent\n".join(map(escape, notes)) + r"\par}", ""])
 
 
 def escape(text: str) -> str:

@@ -37,7 +37,7 @@ from .external import fill, first_line, program
 from .methods import Method
 from .running import log_of, run
 from .saved import SAVED, read_saved
-from .scores import SCORING, number, plain, score
+from .scores import SCORING, plain, score
 
 log = logging.getLogger("classreg")
 
@@ -121,12 +121,15 @@ def _one(method, data, place, measures, threads, time_limit, versions, tell):
     former = _read(file)
     record = {"method": method.name, "case": data.case.name, "settings": method.spec}
     try:
-        prints, scored_by = _fingerprint(method, data, threads, versions), _fingerprint_of_scores(data, measures)
-        reason, what = _why(former, prints, place), "scored"
-        if reason is None and former["scored_by"] == scored_by:
-            return former, "kept"
+        prints, scored_by = _fingerprint(method, data, threads, versions), _fingerprint_of_scores(data)
+        reason, what, missing, found = _why(former, prints, place), "scored", measures, None
         if reason is None:
             record = former
+            if former["scored_by"] == scored_by:
+                found = former["scores"]
+                missing = [name for name in measures if name not in found["asked"]]
+                if not missing:
+                    return former, "kept"
         else:
             if former is not None:
                 log.info("%s, %s is run again: %s", method.name, data.case.name, reason)
@@ -134,8 +137,8 @@ def _one(method, data, place, measures, threads, time_limit, versions, tell):
             record, what = {**record, **_run(method, data, place, threads, limit, versions, prints)}, "done"
             _write(file, {**record, "scored_by": None})
         transform = read_saved(place.with_name(record["file"]), data.fixed.grid, data.moving.grid)
-        found = score(transform, data, measures)
-        found["measures"].update({name: number(value) for name, value in record["cost"].items()})
+        found = _with(found, score(transform, data, missing), missing)
+        found["measures"].update(record["cost"])
         record = {**{key: value for key, value in record.items() if key != "error"}, "scores": found,
                   "scored_by": scored_by}
     except Exception as error:  # a method may raise anything, and the others go on
@@ -166,6 +169,16 @@ def _run(method, data, place, threads, limit, versions, prints):
         os.replace(found.file, f"{place}{suffix}")
     return {"file": place.name + suffix, "cost": found.cost, "scope": found.scope, "notes": found.notes,
             "versions": versions, "threads": threads, "began": began, "fingerprint": prints}
+
+
+def _with(former: dict | None, found: dict, asked: Sequence[str]) -> dict:
+    """Scores beside those that there are."""
+    found = plain({**found, "asked": list(asked)})
+    if former is None:
+        return found
+    labels = {label: {**former["labels"].get(label, {}), **row} for label, row in found["labels"].items()}
+    return {"measures": {**former["measures"], **found["measures"]}, "labels": {**former["labels"], **labels},
+            "lost": found["lost"] if found["labels"] else former["lost"], "asked": [*former["asked"], *asked]}
 
 
 def _why(former: dict | None, prints: dict, place: Path) -> str | None:
@@ -201,8 +214,8 @@ def _fingerprint(method: Method, data: Data, threads: int, versions: dict) -> di
     return found
 
 
-def _fingerprint_of_scores(data: Data, measures: Sequence[str]) -> str:
-    parts = [SCORING, __version__, list(measures), data.case.labels,
+def _fingerprint_of_scores(data: Data) -> str:
+    parts = [SCORING, __version__, data.case.labels,
              sorted((name, value) for name, value in data.digests.items() if name not in RUN_ON)]
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 

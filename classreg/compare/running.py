@@ -28,7 +28,7 @@ from ..evaluate import measured
 from ..io.transforms import read_transform
 from ..result import Result
 from .cases import Case, Data
-from .external import RunFailed, execute, fill, program
+from .external import RunFailed, execute, fill, program, tail
 from .methods import Method
 from .saved import as_transform, save_transform
 from .scores import COST
@@ -90,7 +90,10 @@ def _isolated(method, data, work, threads, limit):
     # the folder of classreg goes first, so that the process runs the code that this one runs
     execute([sys.executable, "-m", "classreg.compare.worker", str(job.absolute())], method.folder.absolute(),
             log_of(work), threads, limit, {"PYTHONPATH": root + _path()})
-    report = json.loads((work / "report.json").read_text(encoding="utf-8"))
+    try:
+        report = json.loads((work / "report.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunFailed(f"the process ended before it had a transform{tail(log_of(work))}") from None
     if "error" in report:
         raise RunFailed(report["error"])
     notes = {key: report[key] for key in ("status", "plan") if key in report}
@@ -110,8 +113,11 @@ def _path() -> str:
 
 def _here(method, data, work, threads, limit):
     fixed, moving = data.fixed, data.moving
-    with _uninterrupted(), measured() as cost:
-        found = method.call(fixed, moving)
+    try:
+        with _uninterrupted(), measured() as cost:
+            found = method.call(fixed, moving)
+    except SystemExit as stop:
+        raise RunFailed(f"the function ended the program (exit code {stop.code!r})") from stop
     transform = as_transform(found, fixed, moving)
     notes = {"status": found.status, "plan": str(found.plan)} if isinstance(found, Result) else {}
     return Ran(save_transform(transform, work / "transform"),
