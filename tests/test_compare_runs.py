@@ -226,6 +226,17 @@ def test_nothing_runs_where_something_is_wrong(heads):
     assert method.calls == 0 and not (heads / "out").exists()
 
 
+@pytest.mark.data
+@pytest.mark.skipif(not os.environ.get("CLASSREG_DATA"), reason="CLASSREG_DATA, the folder of real images, is not set")
+def test_real_landmarks_lie_as_far_off_as_their_folder_says(tmp_path):
+    folder = Path(os.environ["CLASSREG_DATA"]) / "pairs" / "liver-mr-a"
+    row = {"case": "liver", **{f"{end}{kind}": folder / f"{end}{kind}{suffix}" for end in ("fixed", "moving")
+                               for kind, suffix in (("", ".nii.gz"), ("_points", ".csv"))}}
+    table = compare([row], {"still": lambda fixed, moving: np.eye(4)}, tmp_path / "out", measures=["tre"])
+    truth = json.loads((folder / "case.json").read_text())["tre_before_mm"]
+    assert table.cells["still", "tre"].mean == pytest.approx(truth, abs=0.005)
+
+
 # -- programs of others --
 
 TOOL = textwrap.dedent('''

@@ -13,12 +13,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from .cases import Case
+from .external import fields_of
 from .methods import Method
 from .running import SCOPES
 from .scores import COST, MEASURES, conventions
 from .table import LEAST, LEVEL, RESAMPLES, Table
 
-SHOWN = 160  # characters of a command or a list of options
+SHOWN = 300  # characters of a command or a list of options
 
 
 def notes_of(table: Table, methods: Sequence[Method], threads: int) -> list[str]:
@@ -94,7 +95,8 @@ def _method(method: Method, table: Table) -> str:
     if "program" in versions:
         text += f"; version {versions['program']}"
     if kind == "command" and any(case.fixed_mask or case.moving_mask for case in table.cases):
-        text += "; " + ("masks are passed" if any(method.words[1:3]) else "masks are not passed")
+        takes = any(method.words[1:3]) or any(name.endswith("_mask") for name in fields_of(method.words[0]))
+        text += "; masks are passed" if takes else "; masks are not passed"
     return f"{method.name}: {text}."
 
 
@@ -106,7 +108,9 @@ def _machine(table: Table, threads: int) -> str:
     when = f" Run {' to '.join(dict.fromkeys((days[0], days[-1])))}." if days else ""
     names = ", ".join(f"{name} {number}" for name, number in versions.items() if name != "baseline")
     names = ", ".join([f"Python {platform.python_version()}", *filter(None, [names])])
-    return f"{processor()}, {os.cpu_count()} cores; {names}.{when}"
+    plans = " The plan of each run, fully resolved, is in its JSON file." if "call" in {
+        found.get("scope") for found in table.records.values()} else ""
+    return f"{processor()}, {os.cpu_count()} cores; {names}.{when}{plans}"
 
 
 def processor() -> str:
