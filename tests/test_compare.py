@@ -156,6 +156,8 @@ def test_a_methods_file_is_beside_what_it_names(tmp_path, monkeypatch):
     ({"a": {"command": f"{sys.executable} {{fixed}}"}}, "put {output} there"),
     (f"a={sys.executable} {{output}}.a {{output}}.b", "2 words of the command hold {output}"),
     (f"a@itq={sys.executable} {{output}}.tfm", "unknown format 'itq'"),
+    (f"a={sys.executable} {{fixed}} {{moving}}", "put {output} there"),
+    (f"a={sys.executable} {{ouput}}.tfm", "unknown field 'ouput'; did you mean 'output'"),
     ("a@itk=bspline", "a format .itk. belongs to files"),
     ({"a": {"transforms": "one.tfm"}}, "put {case} where they differ"),
     ({"a": {"transforms": "{case}/{output}.tfm"}}, "unknown field 'output'"),

@@ -19,6 +19,7 @@ from classreg import cli
 from classreg.compare import compare, read_cases, worker
 from classreg.compare.external import RunFailed, execute, first_line
 from classreg.compare.methods import read_methods
+from classreg.compare.runner import _module
 from classreg.compare.running import job_of
 from classreg.datasets import head_phantom
 from classreg.errors import InputError, OptionError
@@ -353,6 +354,8 @@ def test_the_worker_runs_functions_and_reports_what_is_refused(heads, monkeypatc
     assert "must be a function" in run(kind="function", spec={"function": "their_module:number"})["error"]
     assert "cannot import their_module:gone" in run(kind="function", spec={"function": "their_module:gone"})["error"]
     assert run(kind="baseline", spec={"baseline": "none"})["status"].startswith("none")
+    assert _module("their_module", heads) == heads / "their_module.py"
+    assert _module("classreg.compare.runner", heads).name == "runner.py" and _module("no.such", heads) is None
     job = job_of(read_methods({"m": {"model": "rigid"}})[0], read_cases(heads / "cases.csv")[0], 2)
     assert job["threads"] == 2 and Path(job["files"]["fixed"]).is_absolute()
 

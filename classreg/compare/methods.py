@@ -194,11 +194,9 @@ def _entry(name: str, given, folder: Path) -> Method:
 
 def _line(name: str | None, text: str, folder: Path, form: str | None = None) -> Method:
     """A method from one line."""
-    more = {} if form is None else {"format": form}
-    if "{output}" in text:
-        return _spelt(name, {"command": text, **more}, folder)
-    if "{case}" in text:
-        return _spelt(name, {"transforms": text, **more}, folder)
+    more, fields = {} if form is None else {"format": form}, set(fields_of([text]))
+    if fields:
+        return _spelt(name, {"transforms" if fields == {"case"} else "command": text, **more}, folder)
     if form is not None:
         raise OptionError(f"method {name!r}: a format ({form}) belongs to files; {text!r} has neither {{output}}, "
                           "which a command writes, nor {case}, which a folder of transforms has")

@@ -21,10 +21,12 @@ import json
 import logging
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -202,6 +204,9 @@ def _fingerprint(method: Method, data: Data, threads: int, versions: dict) -> di
     found.update({f"version of {name}": value for name, value in versions.items()})
     if method.kind == "callable":
         found["code"] = _code(method.call)
+    elif method.kind == "function":
+        module = _module(method.spec["function"].partition(":")[0], method.folder)
+        found["code"] = digest(module) if module else "not found"
     elif method.kind == "parameters":
         found["parameter_files"] = " ".join(digest(method.folder / path) for path in method.spec["parameters"])
     elif method.kind == "transforms":
@@ -218,6 +223,17 @@ def _fingerprint_of_scores(data: Data) -> str:
     parts = [SCORING, __version__, data.case.labels,
              sorted((name, value) for name, value in data.digests.items() if name not in RUN_ON)]
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
+
+
+def _module(name: str, folder: Path) -> Path | None:
+    """The file of a module, found without importing it; None if there is none."""
+    path, parts = [str(folder.absolute()), *sys.path], name.split(".")
+    for k in range(len(parts)):
+        spec = PathFinder.find_spec(".".join(parts[:k + 1]), path) if path else None
+        if spec is None:
+            return None
+        path = spec.submodule_search_locations
+    return Path(spec.origin) if spec.origin and os.path.isfile(spec.origin) else None
 
 
 def _code(call: Callable) -> str:
