@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import textwrap
 import time
@@ -305,6 +306,34 @@ def test_programs_end_with_a_reason(tmp_path):
     assert first_line([sys.executable, "-c", "print(); print('v 1')"], tmp_path) == "v 1"
     assert first_line([str(tmp_path / "gone")], tmp_path) == "unknown (FileNotFoundError)"
     assert first_line([sys.executable, "-c", "raise SystemExit(2)"], tmp_path) == "unknown (exit code 2)"
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks a process up as Linux has it")
+def test_a_program_does_not_outlive_a_killed_comparison(tmp_path):
+    code = ("import sys; from pathlib import Path; from classreg.compare.external import execute\n"
+            "child = 'import os, time; open(\\'pid\\', \\'w\\').write(str(os.getpid())); time.sleep(60)'\n"
+            "execute([sys.executable, '-c', child], Path(sys.argv[1]), Path(sys.argv[1]) / 'log', 1)")
+    root = str(Path(cli.__file__).parents[1])
+    parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], env={**os.environ, "PYTHONPATH": root})
+    assert _within(30, lambda: (tmp_path / "pid").is_file() and (tmp_path / "pid").read_text())
+    parent.kill()
+    parent.wait()
+    pid = int((tmp_path / "pid").read_text())
+    assert _within(30, lambda: not Path(f"/proc/{pid}").exists() or _state(pid) == "Z")
+
+
+def _within(seconds, true):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not true():
+        time.sleep(0.1)
+    return true()
+
+
+def _state(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return "Z"
 
 
 def test_transforms_that_are_there(heads):

@@ -5,7 +5,7 @@
 The system counts as the memory of a program what its parent held when it was started, so a parent that holds images
 would be measured in place of a small program; this one holds 10 MiB. Writes the report as JSON: "code" (below 0 for a
 signal), "seconds", and, where the system tells, "cpu" and "memory" (MiB at most resident of the command and of any
-process that it waited for).
+process that it waited for). Where the process that started this one is gone, killed perhaps, the command is killed too.
 
 Must not import: anything of classreg.
 """
@@ -17,11 +17,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 
 def main(report: str, command: list[str]) -> None:
     """Run the command to its end, then write the report."""
+    if hasattr(os, "killpg"):
+        threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
     began = time.perf_counter()
     try:
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
@@ -32,6 +35,13 @@ def main(report: str, command: list[str]) -> None:
         found = _wait(child, began)
     with open(report, "w", encoding="utf-8") as file:
         json.dump(found, file)
+
+
+def _watch(parent: int) -> None:
+    """End this process's group once its parent is another."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.killpg(0, signal.SIGKILL)
 
 
 def _wait(child: subprocess.Popen, began: float) -> dict:
