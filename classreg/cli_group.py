@@ -15,7 +15,7 @@ def group(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Two image files or more.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")],
     method: Annotated[str, typer.Option(help="What is minimised: a name, or a name with options in JSON: "
-                                             "'{\"name\": \"ape\", \"metric\": \"ncc\"}'.")] = "ape",
+                                             "'{\"name\": \"xcoreg\", \"classes\": 6}'.")] = "xcoreg",
     model: Annotated[str, typer.Option(help="What may move: rigid, affine, bspline, svf, ...")] = "bspline",
     mask: Annotated[list[Path] | None, typer.Option(help="Where an image counts; give one for each image, in "
                                                          "order.")] = None,

@@ -11,7 +11,7 @@ import classreg
 from classreg import api, check
 from classreg.backend import Workspace
 from classreg.datasets import head_phantom
-from classreg.engine import Control, run_group
+from classreg.engine import Control, mended, run_group
 from classreg.errors import InputError, OptionError
 from classreg.grid import Grid
 from classreg.image import Image
@@ -21,7 +21,7 @@ from classreg.metrics.base import Metric
 from classreg.metrics.group import AllPairs
 from classreg.objective import GroupObjective
 from classreg.optimisers import LBFGS, Adam, Greedy
-from classreg.regularisers import Bending, Gaussian
+from classreg.regularisers import Bending, Gaussian, Volume
 from classreg.sampling import sample
 from classreg.schedule import Level
 from classreg.stencil import smooth
@@ -330,3 +330,61 @@ def test_the_engine_aligns_a_group(ndim, what):
     assert np.abs(stack.parts(theta).mean(0)).max() < 1e-4
     if kind == "translation":
         assert np.abs(stack.parts(theta) - moves).max() < 0.15
+
+
+class Following(AllPairs):
+    """Squared differences, with a latent state that only counts how often it followed the images."""
+
+    def __init__(self):
+        super().__init__(SSD())
+        self.calls = []
+
+    def prepare(self, images, grid):
+        super().prepare(images, grid)
+        self.calls.append("prepare")
+
+    def refresh(self, stack, weights):
+        self.calls.append("refresh")
+
+    def __call__(self, stack, weights):
+        self.calls.append("value")
+        return super().__call__(stack, weights)
+
+
+@pytest.mark.parametrize("make", [LBFGS, Adam, lambda: Greedy(patience=3)], ids=["lbfgs", "adam", "greedy"])
+def test_a_latent_state_follows_the_images_between_steps(make):
+    """Once before the first value of a level, then once per step, after which the value is taken anew."""
+    images, _, grid = group_of(2)
+    smooths = [Gaussian(1.5, "update"), Gaussian(0.5, "velocity")] if "smooth" in make().needs else []
+    model = Velocity if smooths else Dense
+    runs = {}
+    for metric in (Following(), AllPairs(SSD())):
+        stack, control = Stack([model(grid, np.eye(3)) for _ in images]), Control()
+        with Workspace(1):
+            run_group("group", images, grid, stack, metric, smooths, make(), (Level(2, 8),), stack.identity(), control,
+                      tolerance=0)
+        runs[type(metric)] = [r.value for r in control.history]
+    followed, plain = runs[Following], runs[AllPairs]
+    assert len(followed) > 8 and followed == pytest.approx(plain, rel=1e-4), "one that never changes changes nothing"
+
+
+def test_a_level_begins_with_a_refresh():
+    images, _, grid = group_of(2)
+    metric, stack = Following(), Stack([Dense(grid, np.eye(3)) for _ in images])
+    with Workspace(1):
+        run_group("group", images, grid, stack, metric, [], Adam(), (Level(2, 3), Level(1, 2)), stack.identity(),
+                  Control(), tolerance=0)
+    said = " ".join(metric.calls)
+    level = ["prepare refresh value", *["value refresh value"] * 2]
+    assert said == " ".join([*level, "value", "prepare refresh value", "value refresh value", "value"])
+
+
+def test_bounds_of_a_stack_hold_for_every_image_in_the_gauge():
+    """A lattice that folds is mended, and the others with it, until none folds and the mean is zero again."""
+    grid = check.scene(2)[0].grid
+    stack = Stack([BSpline(grid, 10.0, np.eye(3)) for _ in range(3)])
+    theta = stack.centred(12 * np.random.default_rng(0).standard_normal(stack.identity().shape).astype(np.float32))
+    assert any(model.folded(part).any() for model, part in zip(stack.models, stack.parts(theta)))
+    out = mended(theta, stack, [Volume()], everywhere=True)
+    assert not any(model.folded(part).any() for model, part in zip(stack.models, stack.parts(out)))
+    assert np.abs(stack.parts(out).mean(0)).max() < 1e-5 and np.abs(out).max() > 0.5

@@ -30,7 +30,7 @@ def bits(result):
 # -- what is found ---------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize(("ndim", "method", "contrasts"), [
-    (2, "variance", (0,)), (2, "ape", (0, 1, 2)), (3, "ape", (0, 1, 2))])
+    (2, "variance", (0,)), (2, "ape", (0, 1, 2)), (2, "xcoreg", (0, 1, 2)), (3, "xcoreg", (0, 1, 2))])
 def test_rigid_motions_are_found_across_grids_and_contrasts(ndim, method, contrasts):
     images, matrices = rigid_group(ndim, contrasts=contrasts)
     result = classreg.register_group(images, model="rigid", method=method, init="identity")
@@ -212,6 +212,23 @@ def test_it_stops_when_told():
     assert "stopped by the callback" in result.status and len(result.history) == 2
     assert len(result) == 3 and result.transforms[0].model == "bspline"
     assert "time limit" in classreg.register_group(images, model="rigid", method="variance", time_limit=1e-6).status
+
+
+def test_classes_of_the_common_space_come_back_and_are_saved(tmp_path):
+    """From the last level as they are; from a coarser one at full resolution."""
+    images, _ = rigid_group(2, contrasts=(0, 1, 2))
+    more = dict(model="rigid", method={"name": "xcoreg", "classes": 3}, init="identity", iterations=3)
+    found = [classreg.register_group(images, levels=levels, **more) for levels in ([1], [2])]
+    for result in found:
+        assert result.classes.shape == (3, *result.grid.shape)
+        assert np.allclose(result.classes.sum(0), 1, atol=1e-3) and set(np.unique(result.labels.array)) == {1, 2, 3}
+    found[0].save(tmp_path)
+    saved = classreg.io.load(tmp_path / "classes.nii.gz")
+    assert np.array_equal(saved.array, found[0].labels.array) and saved.grid.same_as(found[0].grid)
+    assert "Classes" in (tmp_path / "report.html").read_text()
+    two = [image.with_array((image.array > 0.3).astype(np.uint8)) for image in images]
+    with pytest.raises(InputError, match="2 different intensities, of which 3 classes cannot be made"):
+        classreg.register_group(two, **more)
 
 
 def test_labels_and_templates_lie_in_the_common_space():

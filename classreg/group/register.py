@@ -21,6 +21,7 @@ from ..fitted import FittedTransform
 from ..grid import Grid
 from ..image import Image
 from ..initialise import group_start
+from ..objective import GroupObjective
 from ..optimisers import OPTIMISERS
 from ..planning import Plan
 from ..pyramid import filled, normalised
@@ -34,9 +35,12 @@ log = logging.getLogger("classreg")
 
 GIVEN = "init: given matrices"
 
+#: refreshes after which classes that are estimated anew count as settled
+SETTLED = 10
 
-def register_group(images, *, model: str = "bspline", method: str | dict = "ape", init="auto", names=None, masks=None,
-                   reference=None, gauge: int | str = "mean", levels: Sequence[float] | None = None,
+
+def register_group(images, *, model: str = "bspline", method: str | dict = "xcoreg", init="auto", names=None,
+                   masks=None, reference=None, gauge: int | str = "mean", levels: Sequence[float] | None = None,
                    iterations: int | Sequence[int] | None = None, optimiser: str | dict | None = None, spacing=None,
                    channels: str | None = None, seed: int = 0, plan: Plan | None = None, threads: int | None = None,
                    time_limit: float | None = None,
@@ -52,7 +56,7 @@ def register_group(images, *, model: str = "bspline", method: str | dict = "ape"
         first.
     method : str or dict
         What is minimised: a name in `classreg.metrics.group.GROUP_METRICS`, or a dictionary with options,
-        {"name": "ape", "metric": "ncc"}.
+        {"name": "xcoreg", "classes": 6}.
     init : str, or sequence of array
         identity (the headers), pairwise (each image is first aligned to the best-connected one), auto (pairwise where
         the headers place images apart); or one world matrix per image, common space to image.
@@ -129,7 +133,7 @@ def register_group(images, *, model: str = "bspline", method: str | dict = "ape"
                        status, plan, tuple(matrices[k] for k in back), seconds)
 
 
-def plan_group(images, *, model: str = "bspline", method: str | dict = "ape", init="auto", names=None, masks=None,
+def plan_group(images, *, model: str = "bspline", method: str | dict = "xcoreg", init="auto", names=None, masks=None,
                reference=None, gauge: int | str = "mean", levels: Sequence[float] | None = None, iterations=None,
                optimiser=None, spacing=None, channels: str | None = None, seed: int = 0,
                threads: int | None = None) -> Plan:
@@ -204,7 +208,7 @@ def _resolve(wanted: _Wanted, images, names, control) -> tuple[Plan, Grid, list[
 def _run(plan: Plan, images, names, grid: Grid, matrices, control):
     """All stages of a plan: the transforms, the classes if the method tells any apart, and how it ended."""
     still = None if plan.gauge == door.MEAN else names.index(plan.gauge)
-    ending, metric = "nothing to do", None
+    ending, classes = "nothing to do", None
     fitted = [FittedTransform.from_matrix(m, grid) for m in matrices]
     for stage in plan.stages:
         if control.stopped or control.failed:
@@ -217,6 +221,8 @@ def _run(plan: Plan, images, names, grid: Grid, matrices, control):
             theta = stack.centred(theta)
         theta, ending = run_group(stage.name, images, grid, stack, metric, regularisers, optimiser, stage.levels, theta,
                                   control, order=stage.order, tolerance=stage.tolerance)
+        if stage is plan.stages[-1]:
+            classes = _classes_of(metric, stack, theta, images, grid, stage.order)
         parts = list(zip(stack.models, stack.parts(theta)))
         if models.linear(stage):
             matrices, one = [m.matrix(part) for m, part in parts], Linear(grid, stage.transform["kind"])
@@ -224,4 +230,20 @@ def _run(plan: Plan, images, names, grid: Grid, matrices, control):
         fitted = [FittedTransform(plan.model, m, np.array(part), grid) for m, part in parts]
     ends = zip(fitted, images, names)
     fitted = [replace(f, model=plan.model, to_grid=image.grid, frm=door.COMMON, to=name) for f, image, name in ends]
-    return fitted, None, ending
+    return fitted, classes, ending
+
+
+def _classes_of(metric, stack, theta, images, grid: Grid, order: int) -> np.ndarray | None:
+    """The posterior of the classes on the common grid, (K, *grid.shape); None of methods that tell none apart.
+
+    Estimated anew from the images at full resolution where the last level was coarser.
+    """
+    found = getattr(metric, "posterior", None)
+    if found is None:
+        return None
+    if found.shape[1:] != grid.shape3:
+        objective = GroupObjective([metric.describe(image) for image in images], grid, stack, metric, order=order)
+        for _ in range(SETTLED):
+            objective.refresh(theta)
+        found = metric.posterior
+    return found.reshape((-1, *grid.shape)).copy()

@@ -30,6 +30,7 @@ class LBFGS:
     """
 
     needs = frozenset({"gradient"})
+    carries = ("pairs",)
 
     def __init__(self, memory: int = 6, first_step: float = 0.5, tolerance: float = 0.005):
         self.memory, self.first_step, self.tolerance = memory, first_step, tolerance
