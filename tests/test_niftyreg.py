@@ -264,6 +264,8 @@ def test_what_cannot_be_written(tmp_path):
 @pytest.mark.parametrize("change, match", [
     (dict(name=""), "the intent's name in its header is '' and not 'NREG_TRANS'"),
     (dict(kind=7), "of a kind 7; known are 0 to 6"),
+    (dict(kind=5, steps=1e6), "1e\\+06 squarings"),
+    (dict(kind=5, steps=np.nan), "nan squarings"),
     (dict(matrices=[np.diag([1, 1, 0, 1])]), "header extension 1 is not invertible"),
     (dict(matrices=[np.eye(3)]), "extension 1 holds no matrix"),
     (dict(data=np.full((9, 9, 9, 1, 3), np.nan)), "not finite"),

@@ -45,6 +45,7 @@ from .files import suffix_of
 
 NAME = "NREG_TRANS"
 DEFORMATION, DISPLACEMENT, POINTS, VELOCITY, BARE_VELOCITY, VELOCITY_POINTS, LINEAR_POINTS = range(7)
+MOST = 30  # squarings
 GRIDS = (POINTS, VELOCITY_POINTS, LINEAR_POINTS)
 
 
@@ -133,6 +134,8 @@ def _header(path: Path, d: int) -> tuple[int, int, np.ndarray, np.ndarray]:
     kind, steps = float(header["intent_p1"]), float(header["intent_p2"])
     if kind not in range(7):
         raise InputError(f"{path} holds a transform of NiftyReg of a kind {kind:g}; known are 0 to 6")
+    if not abs(steps) <= MOST:
+        raise InputError(f"{path} asks for {steps:g} squarings of its velocity; at most {MOST} make sense")
     found = [e.get_content() for e in header.extensions]
     flip, around = matrices.ras(d), [np.eye(d + 1)] * 2
     for k, content in enumerate(found[:2] if kind not in (DEFORMATION, DISPLACEMENT) else ()):
