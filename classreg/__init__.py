@@ -23,7 +23,7 @@ _HOMES = {
     "OptionError": "errors", "ConvergenceError": "errors",
 }
 
-_PACKAGES = ("baselines", "compare")
+_PACKAGES = ("baselines", "compare", "plot")
 
 __all__ = ["__version__", *_HOMES, *_PACKAGES]
 
