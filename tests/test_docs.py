@@ -6,6 +6,7 @@ import inspect
 import json
 import re
 import runpy
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -151,6 +152,12 @@ def test_examples_draw_a_picture(script, workplace):
     picture = imread(workplace / f"{script.stem}.png")
     assert min(picture.shape[:2]) > 200
     assert picture[..., :3].std() > 0.02
+
+
+def test_the_network_says_what_it_needs(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)  # as where it is not installed
+    with pytest.raises(SystemExit, match="needs PyTorch, which classreg itself does not: pip install torch"):
+        runpy.run_path(str(ROOT / "examples" / "network_torch.py"), run_name="__main__")
 
 
 def test_there_are_pages_and_examples():

@@ -18,7 +18,7 @@ from ..errors import InputError
 from ..image import real_numbers
 from .canvas import COLOURS, TEXT, bare, blank, figure_of
 
-ROW = 0.3  # inches per box
+ROW, HIGHEST = 0.3, 40.0  # inches per box, and of a figure
 
 
 def boxes(values: Mapping, *, measure: str = "", ax=None) -> Figure:
@@ -61,7 +61,7 @@ def boxes(values: Mapping, *, measure: str = "", ax=None) -> Figure:
     labels = list(dict.fromkeys(label for row in values.values() for label in row)) if nested[0] else [None]
     count = len(methods) * len(labels)
     if ax is None:
-        ax = blank(5.5, 0.7 + ROW * count * (0.75 if nested[0] else 1)).add_subplot()
+        ax = blank(5.5, min(HIGHEST, 0.7 + ROW * count * (0.75 if nested[0] else 1))).add_subplot()
     figure, places, names = figure_of(ax), [], []
     for i, label in enumerate(labels):
         for k, method in enumerate(methods):
