@@ -5,8 +5,8 @@ moving and the fixed image and gives a displacement u, a spatial transformer war
 
     -mean lncc(warped, fixed) + WEIGHT mean |grad u|^2
 
-needs no truth, labels or landmarks. A network is one function (fixed, moving) -> displacement in mm, so `classreg.compare` puts it into the
-same table as `none`, `greedy`, `bspline` and `syn`, by the same measures, on the same pairs.
+needs no truth, labels or landmarks. A network is a function (fixed, moving) -> displacement in mm, so `classreg.compare`
+puts it into one table with `none`, `greedy`, `bspline` and `svf`: the same pairs, the same measures.
 
 Requirements: classreg and PyTorch (`pip install torch`, 2.0 or later; a build without CUDA will do), which classreg
 itself does not need. About two minutes on two cores. Seeded: the same machine and versions give the same table.
