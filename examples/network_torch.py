@@ -5,8 +5,8 @@ moving and the fixed image and gives a displacement u, a spatial transformer war
 
     -mean lncc(warped, fixed) + WEIGHT mean |grad u|^2
 
-needs no truth, labels or landmarks. A network is a function (fixed, moving) -> displacement in mm, so `classreg.compare`
-puts it into one table with `none`, `greedy`, `bspline` and `svf`: the same pairs, the same measures.
+needs no truth, labels or landmarks. A network is a function (fixed, moving) -> displacement in mm, so
+`classreg.compare` puts it into one table with `none`, `greedy`, `bspline` and `svf`: the same pairs, the same measures.
 
 Requirements: classreg and PyTorch (`pip install torch`, 2.0 or later; a build without CUDA will do), which classreg
 itself does not need. About two minutes on two cores. Seeded: the same machine and versions give the same table.
