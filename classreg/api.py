@@ -28,7 +28,7 @@ from .planning import Plan
 from .pyramid import normalised
 from .resample import resample
 from .result import Result
-from .transforms import PAIRED, Linear
+from .transforms import PAIRED, BSpline, Linear
 from .transforms.halves import template
 
 log = logging.getLogger("classreg")
@@ -306,6 +306,8 @@ def _run(plan: Plan, fixed, moving, matrix, begin, control) -> tuple[FittedTrans
         transform, metric, regularisers, priors, optimiser = models.build_stage(stage, grid, fitted.matrix)
         if stage.transform["name"] == "linear":
             theta = transform.parameters(fitted.matrix)
+        elif isinstance(transform, BSpline) and isinstance(fitted.transform, BSpline) and fitted.grid is grid:
+            theta = transform.taken(fitted.theta, fitted.transform)
         elif not fitted.linear:
             theta = transform.fit(fitted.on(grid).field.reshape((grid.ndim, *grid.shape3)), grid)
         else:

@@ -88,6 +88,8 @@ def register(
     context: typer.Context, fixed: Fixed, moving: Moving, output: Output, model: Model = "bspline",
     baseline: Annotated[str | None, typer.Option(help="Run a baseline instead, as `classreg baselines` lists them; it "
                                                       "has a model, metric and levels of its own.")] = None,
+    parameters: Annotated[list[Path] | None, typer.Option(help="Run a parameter file of elastix instead; give the "
+                                                               "option once for each, in their order.")] = None,
     metric: Annotated[str, typer.Option(help="What is minimised: auto, a name as ncc, or a name with options in JSON: "
                                              "'{\"name\": \"mi\", \"bins\": 24}'.")] = "auto",
     fixed_mask: Annotated[Path | None, typer.Option(help="Where the fixed image counts.")] = None,
@@ -115,8 +117,8 @@ def register(
     landmarks = {"name": "landmarks", "fixed": fixed_points, "moving": moving_points}
     if samples is not None:
         sampling = {"name": sampling or "random", "samples": samples}
-    if baseline is not None:
-        _check_alone(context)
+    if baseline is not None or parameters:
+        _check_alone(context, "--baseline" if baseline is not None else "--parameters")
     _check_folder(output)
     console = _console(quiet)
     import classreg
@@ -126,6 +128,12 @@ def register(
     with _interruptible() as caught, _progress(console, quiet) as callback:
         if baseline is not None:
             result = classreg.baselines.run(baseline, fixed, moving, callback=callback, **shared)
+        elif parameters:
+            from .baselines.elastix import read_parameters
+
+            read = read_parameters(parameters)
+            pair = [classreg.io.load(path, name=name) for path, name in ((fixed, "fixed"), (moving, "moving"))]
+            result = classreg.register(*pair, plan=read(*pair), callback=callback, **shared)
         else:
             result = classreg.register(
                 fixed, moving, model=model, metric=metric, init=Path(init) if Path(init).is_file() else init,
@@ -134,13 +142,14 @@ def register(
     _finish(result, output, quiet, caught)
 
 
-def _check_alone(context: typer.Context) -> None:
-    """Refuse, beside a baseline, options that say what a baseline says itself."""
-    for name in ("model", "metric", "init", "levels", "optimiser", "sampling", "samples", "fixed_points"):
-        if context.get_parameter_source(name).name == "COMMANDLINE":
-            option = "--" + name.replace("_", "-")
-            raise typer.BadParameter(f"a baseline is a recipe of its own, in which {option} cannot be changed: leave "
-                                     "one of them out", param_hint="--baseline")
+def _check_alone(context: typer.Context, recipe: str) -> None:
+    """Refuse, beside a recipe, options that say what it says itself."""
+    what = {"--baseline": "a baseline is a recipe", "--parameters": "parameter files are a recipe"}[recipe]
+    for name in ("model", "metric", "init", "levels", "optimiser", "sampling", "samples", "fixed_points", "parameters"):
+        option = "--" + name.replace("_", "-")
+        if option != recipe and context.get_parameter_source(name).name == "COMMANDLINE":
+            raise typer.BadParameter(f"{what} of its own, in which {option} cannot be changed: leave one of them out",
+                                     param_hint=recipe)
 
 
 @app.command()

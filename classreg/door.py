@@ -243,9 +243,10 @@ def check_specs(stage: Stage, grid: Grid, where: str) -> None:
         raise OptionError(f"{where}: tolerance must be a number of at least 0, got {stage.tolerance!r}")
     if stage.transform["name"] == "bspline":
         spacing = stage.transform.get("spacing")
-        if not models.real(spacing) or spacing <= 0:
-            raise OptionError(f"{where}: the spacing of a spline's control points is a number of mm above 0, "
-                              f"got {spacing!r}")
+        each = list(spacing) if isinstance(spacing, (list, tuple)) else [spacing] * grid.ndim
+        if len(each) != grid.ndim or not all(models.real(s) and s > 0 for s in each):
+            raise OptionError(f"{where}: the spacing of a spline's control points is a number of mm above 0, or one "
+                              f"per axis of the image; got {spacing!r}")
     for part in (*stage.regularisers, *_listed(stage.priors, where, "priors")):
         if not isinstance(part, dict) or not isinstance(part.get("name"), str):
             raise OptionError(f"{where}: each part is a dictionary with a name and options, got {part!r}")
@@ -288,6 +289,10 @@ def _check_levels(levels, grid: Grid, where: str) -> None:
         if not isinstance(level, Level) or not models.whole(level.iterations):
             raise OptionError(f"{where}: a level is Level(factor, iterations) with a whole number of at least 0 "
                               f"iterations, got {level!r}")
+        widths = level.sigma if isinstance(level.sigma, tuple) else (level.sigma or 0,) * grid.ndim
+        if len(widths) != grid.ndim or not all(models.real(s) and s >= 0 for s in widths):
+            raise OptionError(f"{where}: the sigma of a level is a number of samples of at least 0, or one per axis of "
+                              f"the image; got {level.sigma!r}")
     factors = [level.factor for level in levels]
     preflight.check_levels(grid, factors, least=1)
     if max(factors) > max(default_factors(grid, most=4)):  # the defaults may thin out a short axis

@@ -32,13 +32,15 @@ class Random:
     ----------
     samples : float
         How many: a whole number of at least 64, or a share of the level's samples below 1 (at least 64 then).
+    kept : bool
+        One set per level, also where the optimiser asks for others.
     """
 
-    def __init__(self, samples: float = 4096):
+    def __init__(self, samples: float = 4096, kept: bool = False):
         if not (0 < samples < 1 or (LEAST <= samples < np.inf and samples == int(samples))):
             raise OptionError(f"{type(self).__name__.lower()}: samples must be a whole number of at least {LEAST}, or "
                               f"a share between 0 and 1; got {samples!r}")
-        self.samples = samples
+        self.samples, self.kept = samples, kept
 
     def count(self, size: int) -> int:
         """How many samples stand for so many of a level."""

@@ -95,9 +95,11 @@ def run(name: str, fixed: Image, moving: Image, transform, metric, regularisers,
     """
 
     def pose(level, number):
-        f, m = (metric.describe(shrink(image, level.resolution(fixed.grid))) for image in (fixed, moving))
+        f, m = (metric.describe(shrink(image, level.resolution(fixed.grid), level.sigma)) for image in (fixed, moving))
         draw = None if sampling is None else sampling.on(f, np.random.default_rng((seed, number)))
-        return f.grid, lambda: Objective(f, m, transform, metric, regularisers, priors, draw=draw, order=order)
+        kept = draw(1) if draw and sampling.kept else None
+        return f.grid, lambda: Objective(f, m, transform, metric, regularisers, priors, at=kept,
+                                         draw=None if kept else draw, order=order)
 
     check_needs(optimiser, transform, metric, regularisers, priors, sampling)
     return _solve(name, pose, transform, metric, regularisers, optimiser, levels, theta, control, tolerance)
@@ -110,7 +112,7 @@ def run_group(name: str, images: Sequence[Image], grid: Grid, transform, metric,
 
     def pose(level, number):
         resolution = level.resolution(grid)
-        shrunk = [metric.describe(shrink(image, resolution)) for image in images]
+        shrunk = [metric.describe(shrink(image, resolution, level.sigma)) for image in images]
         coarse = grid.coarsen(factors(grid, resolution))
         return coarse, lambda: GroupObjective(shrunk, coarse, transform, metric, regularisers, order=order)
 

@@ -32,7 +32,7 @@ from .planning import Plan, Stage
 from .pyramid import factors
 from .schedule import Level
 from .spline import points_of
-from .transforms import PAIRED, Polyaffine
+from .transforms import PAIRED, BSpline, Polyaffine
 
 #: bytes of a value in images, fields and parameters
 VALUE = 4
@@ -285,7 +285,7 @@ def _level(stage: Stage, level: Level, fixed: Image, moving: Image) -> float:
     resolution = level.resolution(fixed.grid)
     grids = [image.grid.coarsen(factors(image.grid, resolution)) for image in (fixed, moving)]
     copies = sum(image.channels * grid.size + (0 if image.weight is None else grid.size)
-                 for image, grid in zip((fixed, moving), grids) if grid.shape != image.grid.shape)
+                 for image, grid in zip((fixed, moving), grids) if grid.shape != image.grid.shape or level.sigma)
     # of a pair that meets halfway the fixed image is warped too, to a template of about the fixed one's size
     paired = stage.transform["name"] in PAIRED
     grid = grids[0]
@@ -411,11 +411,11 @@ def _result(stage: Stage, fixed: Image) -> float:
 
 def _passes(stage: Stage, grid: Grid, resolution: float) -> tuple[float, float]:
     """Values in the buffers of a spline's passes along x, y, z and back, and in its lattice, at a level."""
-    spacing = stage.transform["spacing"]
-    cell = spacing * 2 ** round(np.log2(max(1.0, resolution / spacing)))
+    spacing = BSpline(grid, stage.transform["spacing"], np.eye(grid.ndim + 1)).spacing3
+    cells = spacing * 2 ** round(np.log2(max(1.0, resolution / np.min(stage.transform["spacing"]))))
     z, y, x = grid.shape3
     lz, ly, lx = (points_of(int(np.ceil((n - 1) * s / max(cell, s) - 1e-9)))
-                  for n, s in zip(grid.shape3, grid.spacing3))
+                  for n, s, cell in zip(grid.shape3, grid.spacing3, cells))
     along = 2 * (lz * ly * x + lz * y * x) + z * y * x + lz * ly * lx
     return grid.ndim * along, grid.ndim * lz * ly * lx
 

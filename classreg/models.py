@@ -323,7 +323,7 @@ def linear(stage: Stage) -> bool:
 def doublings(stage: Stage, grid: Grid) -> int:
     """How often the lattice is refined: on coarse levels a cell is as long as two samples, if that is longer."""
     coarsest = 2 * max(v.factor for v in stage.levels) * grid.resolution
-    return max(0, round(math.log2(coarsest / stage.transform["spacing"])))
+    return max(0, round(math.log2(coarsest / np.min(stage.transform["spacing"]))))
 
 
 __all__ = ["MODELS", "LINEAR", "DEFORMABLE", "SYMMETRIC", "Plan", "build", "build_sampling", "build_stage",

@@ -82,7 +82,10 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data; of an image in memory only a note stays, which cannot be run: give paths to keep a plan."""
-        return asdict(_noted(self))
+        out = asdict(_noted(self))
+        for level in (v for stage in out["stages"] for v in stage["levels"] if v["sigma"] is None):
+            del level["sigma"]
+        return out
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Plan:
@@ -111,9 +114,14 @@ class Plan:
             lines += [f"prior = {_show(p)}" for p in s.priors]
             lines += [f"sampling = {_show(s.sampling)}"] if s.sampling else []
             lines.append(f"interpolation = {'linear' if s.order == 1 else 'cubic'}, tolerance = {s.tolerance:g}")
-            lines.append("levels = " + ", ".join(f"{v.factor:g}x ({v.iterations} iterations)" for v in s.levels))
+            lines.append("levels = " + ", ".join(map(_show_level, s.levels)))
         lines += [""] + [f"note: {n}" for n in self.notes] if self.notes else []
         return "\n".join(lines)
+
+
+def _show_level(level: Level) -> str:
+    sigma = "" if level.sigma is None else f", sigma {' x '.join(f'{s:g}' for s in np.atleast_1d(level.sigma))} samples"
+    return f"{level.factor:g}x ({level.iterations} iterations{sigma})"
 
 
 def _show(spec: dict[str, Any]) -> str:

@@ -65,20 +65,25 @@ def factors(grid: Grid, resolution: float) -> np.ndarray:
     return np.where(np.array(grid.shape) > 1, np.where(wanted < 1.25, 1.0, wanted), 1.0)
 
 
-def shrink(image: Image, resolution: float) -> Image:
-    """The image at a resolution in mm, smoothed against aliasing; itself where no axis is finer."""
+def shrink(image: Image, resolution: float, sigma=None) -> Image:
+    """The image at a resolution in mm, smoothed against aliasing; itself where no axis is finer.
+
+    With `sigma`, samples along all axes or one number per axis, intensities are smoothed as widely as it says.
+    """
     f = factors(image.grid, resolution)
-    if (f == 1).all():
+    against = np.where(f > 1, 0.5 * f, 0.0)
+    width = against if sigma is None else np.where(np.array(image.grid.shape) > 1, sigma, 0.0)
+    if (f == 1).all() and (width == 0).all():
         return image
     grid = image.grid.coarsen(f)
     array, weight = image.data, image.weight3
     lead = 3 - grid.ndim
     for axis in range(grid.ndim):
-        if f[axis] > 1:
+        if f[axis] > 1 or width[axis] > 0:
             n, m = image.grid.shape[axis], grid.shape[axis]
             centres = (n - 1) / 2 + (np.arange(m) - (m - 1) / 2) * f[axis]
-            operator = gaussian_band(centres, n, 0.5 * f[axis])
-            array = operator.apply(array, 1 + lead + axis)
-            weight = None if weight is None else operator.apply(weight, lead + axis)
+            array = gaussian_band(centres, n, width[axis]).apply(array, 1 + lead + axis)
+            if weight is not None and f[axis] > 1:
+                weight = gaussian_band(centres, n, against[axis]).apply(weight, lead + axis)
     weight = None if weight is None else np.clip(weight, 0, 1).reshape(grid.shape)
     return Image(array.reshape(image.array.shape[:-grid.ndim] + grid.shape), grid, weight)

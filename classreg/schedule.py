@@ -15,10 +15,23 @@ from .pyramid import factors
 
 @dataclass(frozen=True)
 class Level:
-    """One resolution: `factor` times the finest spacing of the fixed image, and at most `iterations` there."""
+    """One resolution: `factor` times the finest spacing of the fixed image, and at most `iterations` there.
+
+    `sigma`, in samples of each image, along all axes or one number per array axis, is how widely intensities are
+    smoothed; by default as shrinking wants it.
+    """
 
     factor: float
     iterations: int
+    sigma: float | tuple[float, ...] | None = None
+
+    def __repr__(self):
+        width = "" if self.sigma is None else f", sigma={self.sigma!r}"
+        return f"Level(factor={self.factor!r}, iterations={self.iterations!r}{width})"
+
+    def __post_init__(self):
+        if isinstance(self.sigma, list):  # as JSON gives it
+            object.__setattr__(self, "sigma", tuple(self.sigma))
 
     def resolution(self, grid: Grid) -> float:
         """Sample spacing in mm that axes are brought to."""

@@ -31,6 +31,9 @@ EVERY = pytest.mark.parametrize("name", BASELINES)
 #: what of a generated head's landmark error may be left: a small pair, on which most levels are too coarse to be run
 LEFT = {"none": 1.0}
 
+#: recipes whose lattice of 10 mm is as fine as the voxels of the 3-D head, which nothing holds there
+FINE = ("elastix-bspline",)
+
 #: digests of the plans on one pair of grids; a recipe that changes any number needs a new version, and a line here
 PINS = {
     "none 1.0": "c7861931",
@@ -40,6 +43,8 @@ PINS = {
     "syn-mi 1.0": "21445b6b",
     "greedy 1.0": "40a5b884",
     "niftyreg-f3d 1.0": "8685d80a",
+    "elastix-affine 1.0": "5db8e386",
+    "elastix-bspline 1.0": "8098b4b8",
 }
 
 
@@ -88,6 +93,8 @@ def test_a_version_stands_for_the_numbers_of_a_recipe(name):
 @EVERY
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_a_baseline_finds_a_known_map_with_the_same_bits_for_any_number_of_threads(name, ndim, pairs):
+    if ndim == 3 and name in FINE:
+        pytest.skip("its cells are as small as the voxels of this pair")
     pair = pairs[ndim]
     once, again = (baselines.run(name, pair.fixed, pair.moving, threads=threads) for threads in (1, 2))
     assert np.array_equal(once.transform.theta, again.transform.theta)

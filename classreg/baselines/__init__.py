@@ -24,12 +24,14 @@ from ..result import Result
 from .ants import SYN, SYN_MI
 from .base import Baseline
 from .demons import DEMONS
+from .elastix_rows import ELASTIX_AFFINE, ELASTIX_BSPLINE
 from .flirt import FLIRT_MI
 from .greedy import GREEDY
 from .niftyreg import F3D
 from .none import NONE
 
-BASELINES: dict[str, Baseline] = {b.name: b for b in (NONE, FLIRT_MI, DEMONS, SYN, SYN_MI, GREEDY, F3D)}
+BASELINES: dict[str, Baseline] = {b.name: b for b in (
+    NONE, FLIRT_MI, DEMONS, SYN, SYN_MI, GREEDY, F3D, ELASTIX_AFFINE, ELASTIX_BSPLINE)}
 
 
 def find(name: str) -> Baseline:

@@ -9,7 +9,13 @@ tends to 1) let it run. Klein, Pluim, Staring and Viergever, IJCV 2009, doi:10.1
 The first gain is that of Qiao et al., IEEE TMI 2016, doi:10.1109/TMI.2015.2476354: such that mean + 2 deviations of the
 motion of points is `step`. They take the motion that the exact gradient makes, times a factor for the noise; here it is
 measured on gradients of as few samples as the run uses, which hold the noise already. `width` is a tenth of the
-deviation of the inner product of two such gradients.
+deviation of the inner product of two such gradients. With `noise`, steps are shorter by the square root of
+
+    share = mean <g, g'> / mean <g, g>,    g and g' of different samples at one place,
+
+what the exact gradient has in the square of that of samples. In Klein's gain the motion of the exact gradient is a step
+times this share, which comes to the same where motion grows as the gradient does. It is measured at random places about
+as far from the start as a step goes, since at an optimum it is zero.
 
 A run returns the mean of its iterates, the later the more (Shamir and Zhang, ICML 2013, with eta = 3), or its last one,
 or its start, whichever is best on one set of samples four times as large.
@@ -35,6 +41,9 @@ PROBES, COMPARED = 1024, 4
 #: a step moves no point by more than this many times what it should move most of them by
 LONGEST = 4
 
+#: share of the exact gradient below which it is not known
+LEAST = 1e-3
+
 #: f(-infinity); eta of the mean of iterates
 LOW, ETA = -0.8, 3
 
@@ -50,13 +59,22 @@ class ASGD:
         A of the gain: the larger, the slower the first decay.
     power : float
         Of the gain's decay.
+    length : float, optional
+        Motion of the first steps in mm, instead of `step`.
+    noise : bool
+        Shorter steps where gradients of samples are mostly noise.
     """
 
     needs = frozenset({"gradient"})
     stochastic = True
 
-    def __init__(self, step: float = 1.0, offset: float = 20.0, power: float = 1.0):
-        self.first, self.offset, self.power = step, offset, power
+    def __init__(self, step: float = 1.0, offset: float = 20.0, power: float = 1.0, length: float | None = None,
+                 noise: bool = False):
+        self.first, self.offset, self.power, self.length, self.noise = step, offset, power, length, noise
+
+    def _motion(self, objective) -> float:
+        """That of the first steps, mm."""
+        return self.first * objective.grid.resolution if self.length is None else self.length
 
     def init(self, objective, theta: np.ndarray) -> State:
         """Measure motion and noise of gradients, and evaluate the start."""
@@ -66,7 +84,7 @@ class ASGD:
             return state
         g, other = np.array(e.gradient), np.empty_like(e.gradient)
         motion, width = self._measure(objective, theta, state, g, other)
-        gain = self.first * objective.grid.resolution / motion if motion > 0 else 0.0
+        gain = self._motion(objective) / motion if motion > 0 else 0.0
         state.memory = {"gradient": g, "other": other, "mean": np.zeros_like(g), "start": theta, "count": 0,
                         "time": 0.0, "width": width, "gain": gain * (self.offset + 1) ** self.power}
         return state
@@ -81,7 +99,7 @@ class ASGD:
         objective.draw()
         gain = m["gain"] / (m["time"] + self.offset + 1) ** self.power
         step = np.multiply(g, g.dtype.type(-gain), out=workspace().buffer("step", g.shape, g.dtype))
-        reach, longest = objective.transform.reach(step), LONGEST * self.first * objective.grid.resolution
+        reach, longest = objective.transform.reach(step), LONGEST * self._motion(objective)
         if reach > longest:  # near a barrier, where gradients have no bound
             step *= step.dtype.type(longest / reach)
         for _ in range(10):
@@ -117,8 +135,7 @@ class ASGD:
         state.best, state.best_value = min(zip(found, values), key=lambda pair: pair[1])
         return state.best
 
-    @staticmethod
-    def _measure(objective, theta, state, g, other):
+    def _measure(self, objective, theta, state, g, other):
         """Mean + 2 deviations of the motion (mm) that a gradient makes, and the width of f.
 
         Where samples are drawn, gradient and state are those of the last ones.
@@ -144,7 +161,28 @@ class ASGD:
             np.copyto(other, g)
             np.copyto(g, e.gradient)
             products.append(dot(g, other))
-        return (float(np.mean(motions)) if motions else 0.0), 0.1 * float(np.std(products)) if products else 0.0
+        motion = float(np.mean(motions)) if motions else 0.0
+        if self.noise and products:
+            motion /= np.sqrt(self._share(objective, theta, probes, here, g))
+        return motion, 0.1 * float(np.std(products)) if products else 0.0
+
+    def _share(self, objective, theta, probes, here, like) -> float:
+        """Of the square of gradients of samples, the share of the exact gradient, from 0.001 to 1."""
+        transform, rng = objective.transform, np.random.default_rng(0)
+        exact, whole = 0.0, 0.0
+        for _ in range(TRIES):
+            step = rng.standard_normal(like.shape).astype(like.dtype)
+            moved = positions(transform, transform.retract(theta, step), probes) - here
+            step *= like.dtype.type(self._motion(objective) / max(np.sqrt((moved**2).sum(-1).mean()), 1e-12))
+            place, pair = transform.retract(theta, step), []
+            for _ in range(2):
+                objective.draw()
+                if np.isfinite((e := objective(place)).value):
+                    pair.append(np.array(e.gradient))
+            if len(pair) == 2:
+                exact += dot(*pair)
+                whole += (dot(pair[0], pair[0]) + dot(pair[1], pair[1])) / 2
+        return float(np.clip(exact / whole, LEAST, 1)) if whole > 0 else 1.0
 
 
 def positions(transform, theta, points) -> np.ndarray:

@@ -39,7 +39,7 @@ class BSpline:
     ----------
     grid : Grid
         The fixed grid at full resolution; the lattice is aligned with it.
-    spacing : float
+    spacing : float, or one per array axis
         Length of a cell in mm on the finest level; never shorter than a voxel.
     matrix : array, (d + 1, d + 1)
         A, world to world.
@@ -48,7 +48,7 @@ class BSpline:
     """
 
     grid: Grid
-    spacing: float
+    spacing: float | tuple[float, ...]
     matrix: np.ndarray
     doublings: int = 0
     scatters = True
@@ -56,11 +56,17 @@ class BSpline:
     _slopes: dict = field(default_factory=dict, repr=False)
 
     @property
+    def spacing3(self) -> np.ndarray:
+        """`spacing` per axis of `grid.shape3`, (3,)."""
+        each = np.broadcast_to(np.asarray(self.spacing, float), (self.grid.ndim,))
+        return np.concatenate([np.ones(3 - self.grid.ndim), each])
+
+    @property
     def least_cells(self) -> tuple[int, int, int]:
         """Cells of the coarsest lattice per axis of `grid.shape3`."""
         out = []
-        for n, s in zip(self.grid.shape3, self.grid.spacing3):
-            finest = np.ceil((n - 1) * s / max(self.spacing, s) - 1e-9)
+        for n, s, wanted in zip(self.grid.shape3, self.grid.spacing3, self.spacing3):
+            finest = np.ceil((n - 1) * s / max(wanted, s) - 1e-9)
             out.append(int(max(1, np.ceil(finest / 2**self.doublings))) if n > 1 else 0)
         return tuple(out)
 
@@ -96,9 +102,22 @@ class BSpline:
                 break
         return theta
 
+    def taken(self, theta: np.ndarray, other: BSpline) -> np.ndarray:
+        """The coarsest lattice of this transform that is nearest to a lattice of another one on the same grid.
+
+        Least squares along each axis at samples closer than either's cells; exact where cells are divided.
+        """
+        for axis, (old, new) in enumerate(zip(other.cells_of(theta), self.least_cells), 1):
+            at = np.linspace(0, 1, 4 * max(old, new) + 1)
+            there = spline_band(at * old, old).matrix()
+            back = solve_band(spline_band(at * new, new), new, 1e-12).matrix()
+            rows = np.einsum("ij,jk->ik", back, there)
+            theta = Band(np.zeros(len(rows), np.int64), rows, rows.shape[1]).apply(theta, axis)
+        return theta
+
     def refine(self, theta: np.ndarray, grid: Grid) -> np.ndarray:
         """The same deformation on the lattice of a level: the finest whose cells hold two of its samples."""
-        wanted = self.doublings - int(round(np.log2(max(1.0, 2 * grid.resolution / self.spacing))))
+        wanted = self.doublings - int(round(np.log2(max(1.0, 2 * grid.resolution / np.min(self.spacing)))))
         while max(self.cells_of(theta)) < max(self.least_cells) * 2**wanted:
             for axis, cells in enumerate(self.cells_of(theta)):
                 theta = refine_band(cells).apply(theta, axis + 1)
