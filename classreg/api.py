@@ -306,7 +306,7 @@ def _run(plan: Plan, fixed, moving, matrix, begin, control) -> tuple[FittedTrans
         transform, metric, regularisers, priors, optimiser = models.build_stage(stage, grid, fitted.matrix)
         if stage.transform["name"] == "linear":
             theta = transform.parameters(fitted.matrix)
-        elif isinstance(transform, BSpline) and isinstance(fitted.transform, BSpline) and fitted.grid is grid:
+        elif isinstance(transform, BSpline) and isinstance(fitted.transform, BSpline) and fitted.transform.grid is grid:
             theta = transform.taken(fitted.theta, fitted.transform)
         elif not fitted.linear:
             theta = transform.fit(fitted.on(grid).field.reshape((grid.ndim, *grid.shape3)), grid)

@@ -84,7 +84,8 @@ def test_a_recipe_is_a_plan_that_can_be_run_and_is_plain_data(name, shape, spaci
 def test_a_version_stands_for_the_numbers_of_a_recipe(name):
     fixed, moving = flat((60, 64, 56), (1.25, 1, 1)), flat((50, 50, 50), (1, 1, 1.5))
     plan = baselines.plan(name, fixed, moving)
-    text = json.dumps({**plan.to_dict(), "baseline": "", "notes": []}, sort_keys=True)
+    recipe = {key: value for key, value in plan.to_dict().items() if key != "gauge"}  # which groups have
+    text = json.dumps({**recipe, "baseline": "", "notes": []}, sort_keys=True)
     digest = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
     assert PINS.get(plan.baseline) == digest, (
         f"the recipe of {plan.baseline} is not what it was: give it a new version, and PINS the digest {digest!r}")
