@@ -219,6 +219,9 @@ def test_slices_go_through_the_middle_of_what_is_shown_or_of_the_mask():
     mask[12:15, 2:5, 3:6] = 1
     assert plot.centre(Image(image.array + 7, grid, mask)) == [13, 3, 4]
     assert plot.centre(Image(np.ones(grid.shape), grid)) == [10, 12, 14]
+    wide = np.zeros((3, 700))  # of which every sixth column is read
+    wide[1, 500:509] = 1
+    assert plot.centre(Image(wide, Grid.from_spacing(wide.shape)))[1] == pytest.approx(504, abs=3)
     assert all(shown.max() == 255 for shown in arrays(plot.slices(image)))
     assert plot.difference(image, image, mask=mask).axes[0].images[0].get_array().count() == 9
     labels = np.zeros(grid.shape, int)
@@ -349,7 +352,7 @@ def test_boxes_per_label_stand_in_groups_of_methods():
 
 def test_convergence_of_a_result_on_one_axes_is_end_to_end():
     result = made()
-    assert len(plot.convergence(result).axes) == 4
+    assert len(plot.convergence(result).axes) == len(plot.convergence(result.history).axes) == 4
     ax = Figure().subplots()
     plot.convergence(result, ax=ax)
     curves = [line.get_xdata() for line in ax.lines if len(line.get_xdata()) == 6]

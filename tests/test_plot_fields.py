@@ -93,6 +93,8 @@ def test_arrows_point_where_the_motion_goes(order, signs):
         assert np.asarray(arrows.get_array()) == pytest.approx(np.sqrt(38))  # its colour the whole length
         step = next(p.step for p in plot.planes(grid) if p.name == ax.get_title())
         assert (arrows.XY / step[::-1] - 0.5) % 1 == pytest.approx(0, abs=1e-9)  # they start at samples
+    with pytest.raises(InputError, match="both need one grid"):
+        plot.quiver(field, grid, image=brain(oblique(order, [-s for s in signs])))
     ax = plot.quiver(field * 0.01, grid).axes
     assert ax[0].collections[0].scale == 1 / 50 and "50 times as long" in ax[-1].get_ylabel()
 

@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ..errors import InputError
-from ..result import Result
 from .canvas import COLOURS, LINE, TEXT, bare, blank, figure_of
 
 
@@ -23,7 +22,7 @@ def convergence(history, *, ax=None) -> Figure:
 
     Parameters
     ----------
-    history : Result, or sequence of Record or dict
+    history : Result, GroupResult, or sequence of Record or dict
         Records in order; dictionaries have the keys `stage`, `level`, `iteration`, `value`.
     ax : Axes, optional
         Draw all levels on these, one behind the other, a colour per stage: how far each value is above the lowest of
@@ -45,7 +44,7 @@ def convergence(history, *, ax=None) -> Figure:
     >>> [ax.get_title(loc="left") for ax in convergence(records).axes]
     ['affine, level 0', 'affine, level 1']
     """
-    records = history.history if isinstance(history, Result) else history
+    records = getattr(history, "history", history)
     groups = levels([asdict(r) if is_dataclass(r) else r for r in records])
     if not groups:
         raise InputError("the history is empty: there is nothing to draw before the first iteration")

@@ -113,8 +113,8 @@ def quiver(transform, grid=None, *, image=None, linear: bool = False, stretch: f
     if image is None and isinstance(transform, Result) and grid.same_as(transform.fixed.grid):
         image = transform.fixed
     below = None if image is None else image_of(image)
-    if below is not None and below.grid.shape != grid.shape:
-        raise InputError(f"the image has shape {below.grid.shape}, the displacement {grid.shape}; both need one grid")
+    if below is not None and not below.grid.same_as(grid, 0.05):
+        raise InputError(f"the image lies on {below.grid}, the displacement on {grid}; both need one grid")
     on = canvas(grid, middle(transform, at), plane, ax, bar=True)
     if below is not None:
         limits = shades.window(below)

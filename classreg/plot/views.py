@@ -21,6 +21,7 @@ from ..grid import Grid
 from ..image import Image
 
 SIDES = ("RL", "AP", "IS")  # of the patient, against and along world x, y, z
+MOST = 128  # samples along an axis that the middle of a content is sought with, about
 LEAN = math.sin(math.radians(22.5))  # an axis that leans more than this to a second direction bears both letters
 
 
@@ -146,18 +147,20 @@ def centre(image: Image, mask: np.ndarray | None = None) -> list[int]:
     mask = image.weight if mask is None else mask
     if mask is not None and (np.asarray(mask) > 0).any():
         return centre_of(np.asarray(mask) > 0)
-    values = np.nan_to_num(image.data[0].reshape(image.grid.shape).astype(np.float32))
+    thin = tuple(slice((n - 1) % (n // MOST + 1) // 2, None, n // MOST + 1) for n in image.grid.shape)
+    values = np.nan_to_num(image.data[0].reshape(image.grid.shape)[thin].astype(np.float32))
     border = np.ones(values.shape, bool)
     border[tuple(slice(1, -1) if n > 2 else slice(None) for n in values.shape)] = False
     mass = np.abs(values - (np.median(values[border]) if border.any() else values.min()))
-    return centre_of(np.minimum(mass, np.percentile(mass, 98) or mass.max()))
+    return centre_of(np.minimum(mass, np.percentile(mass, 98) or mass.max()), image.grid.shape, thin)
 
 
-def centre_of(mass: np.ndarray) -> list[int]:
-    """Array index of the centre of mass; the middle where there is none."""
+def centre_of(mass: np.ndarray, shape: Sequence[int] | None = None, thin: Sequence[slice] | None = None) -> list[int]:
+    """Array index of the centre of mass, the middle where there is none; of `thin` samples in an array of a shape."""
     found = []
-    for axis, n in enumerate(mass.shape):
+    for axis, n in enumerate(shape or mass.shape):
+        index = np.arange(n)[thin[axis] if thin else slice(None)]
         sums = mass.sum(tuple(a for a in range(mass.ndim) if a != axis), dtype=float)
         total = float(sums.sum())
-        found.append(int(round(float((sums * np.arange(n)).sum()) / total)) if total > 0 else n // 2)
+        found.append(int(round(float((sums * index).sum()) / total)) if total > 0 else n // 2)
     return found
