@@ -9,13 +9,21 @@ import pytest
 
 from classreg import backend, check
 from classreg.backend import Workspace
+from classreg.engine import Control, run_group
 from classreg.errors import OptionError
 from classreg.grid import Grid
 from classreg.image import Image
 from classreg.kernels import reference
+from classreg.mapping import Mapping
 from classreg.metrics.group import GROUP_METRICS, AllPairs, Variance, XCoReg
 from classreg.metrics.group.xcoreg import filled
 from classreg.metrics.information import bins_of, range_of
+from classreg.objective import GroupObjective
+from classreg.optimisers import GaussNewton
+from classreg.sampling import sample
+from classreg.schedule import Level
+from classreg.transforms.log_linear import LogLinear
+from classreg.transforms.stack import Stack
 
 EVERY = pytest.mark.parametrize("name", GROUP_METRICS)
 
@@ -231,3 +239,48 @@ def test_an_atlas_names_the_classes_and_may_be_held():
                         (dict(tempering=0.5), "at least 1"), (dict(restarts=0), "at least 1")):
         with pytest.raises(OptionError, match=text):
             XCoReg(**wrong)
+
+
+# -- Gauss-Newton of linear groups -----------------------------------------------------------------------------
+
+@pytest.mark.parametrize("still", [None, 1])
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_the_system_of_a_linear_group_keeps_its_gauge(ndim, still):
+    """Of the variance it is, within the gauge, the second difference of the value where the images nearly agree."""
+    fixed, moving = check.scene(ndim)
+    images, grid = [moving.with_array((1 + 1e-3 * k) * moving.array) for k in range(3)], fixed.grid
+    group = Stack([LogLinear(grid, "rigid") for _ in images], still)
+    objective = GroupObjective(images, grid, group, Variance(), order=3)
+    theta = group.identity()
+    start = objective.renew(objective(theta))
+    gradient, matrix = start.normal
+    assert np.allclose(gradient, start.gradient) and np.allclose(matrix, matrix.T)
+    assert np.linalg.eigvalsh(matrix).min() > 0
+    step = np.linalg.solve(matrix, gradient)
+    assert group.centred(step.copy()) == pytest.approx(step, abs=1e-9 * np.abs(step).max())
+    along = group.centred(np.random.default_rng(0).standard_normal(theta.shape))
+    values = [objective(group.retract(theta, s * 1e-2 * along), hold=True).value for s in (1, 0, -1)]
+    curvature = (values[0] - 2 * values[1] + values[2]) / 1e-4
+    if still is None:
+        assert along @ matrix @ along == pytest.approx(curvature, rel=0.05)
+    else:  # the mean moves, which changes nothing
+        assert 0 < curvature < 1.02 * along @ matrix @ along
+
+
+@pytest.mark.parametrize("name", ["gmm", "variance"])
+def test_gauss_newton_aligns_a_group(name):
+    """Of images with contrasts of their own (gmm), moved by known shifts, on an oblique grid."""
+    fixed, moving = check.scene(2)
+    moves = np.array([[1.6, -0.8], [-1.9, 1.5], [0.3, -0.7]])
+    images = []
+    for k, move in enumerate(moves):
+        shift = np.eye(3)
+        shift[:2, 2] = check.SHIFT[:2] - move
+        warped = sample(moving, Mapping(shift), fixed.grid, 3)[0][0]
+        contrast = 1 if name == "variance" else (1.0, -0.7, 1.5)[k]
+        images.append(Image((contrast * warped).reshape(fixed.grid.shape).astype(np.float32), fixed.grid))
+    group, control = Stack([LogLinear(fixed.grid, "translation") for _ in images]), Control()
+    with Workspace(1):
+        theta, _ = run_group("group", images, fixed.grid, group, GROUP_METRICS[name](), [], GaussNewton(),
+                             (Level(1, 50),), group.identity(), control)
+    assert np.abs(group.parts(theta) - moves).max() < 0.15

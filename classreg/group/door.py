@@ -236,9 +236,9 @@ def check_stage(stage: Stage, grid: Grid, count: int, where: str) -> None:
     """Refuse a stage whose parts do not serve each other in a group."""
     eye = np.eye(grid.ndim + 1)
     transform, metric, regularisers, optimiser = models.build_stage(stage, grid, [eye] * count)
-    if {"curvature", "product"} & set(optimiser.needs) or getattr(optimiser, "stochastic", False):
+    if "product" in optimiser.needs or getattr(optimiser, "stochastic", False):
         raise OptionError(f"{where}: {type(optimiser).__name__} moves one image; a group takes lbfgs, descent or adam, "
-                          "and greedy for svf")
+                          "greedy for svf, and gauss_newton for linear models with gmm, variance or ape")
     if getattr(transform, "compositive", False) and stage.transform["name"] == "dense":
         raise OptionError(f"{where}: fields that compose their steps have no mean to take out: use svf, or dense "
                           "without compositive")

@@ -48,7 +48,7 @@ class Stack:
     def __init__(self, models, still: int | None = None):
         self.models, self.still = list(models), still
         first = self.models[0]
-        for name in ("grid", "acts_on", "compositive", "grams"):
+        for name in ("grid", "acts_on", "compositive", "grams", "tangent"):
             if hasattr(first, name):
                 setattr(self, name, getattr(first, name))
         # whose way back reads buffers of the way there: those of each image must be others
@@ -148,7 +148,13 @@ class StackBack:
         return self.stack.centred(out)
 
     def normal(self, image_backs, adjoints, curvatures, deflate):
-        """Forces of all images in the gauge, then their diagonals; and the diagonals' typical value; in a buffer."""
+        """Forces of all images in the gauge, then their diagonals; and the diagonals' typical value; in a buffer.
+
+        Of linear models, the gradient in the gauge and the Gauss-Newton matrix of all parameters.
+        """
+        if hasattr(self.stack, "tangent"):
+            parts = zip(self.backs, image_backs, adjoints, curvatures, strict=True)
+            return self._together(*zip(*(back.normal(image, *rest, deflate) for back, image, *rest in parts)))
         out, typical, count = None, [], len(self.backs)
         for k, each in enumerate(zip(self.backs, image_backs, adjoints, curvatures, strict=True)):
             back, image, adjoint, curvature = each
@@ -161,6 +167,20 @@ class StackBack:
             typical.append(size)
         self.stack.centred(out[:count * d])
         return out, float(np.mean(typical))
+
+    def _together(self, gradients, matrices):
+        """A system of all images whose solution keeps the gauge: what they have in common has a matrix of its own."""
+        count, p = len(gradients), len(gradients[0])
+        h, common, still = np.zeros((count, p, count, p)), sum(matrices) / count, self.stack.still
+        for k, matrix in enumerate(matrices):
+            h[k, :, k] = matrix
+        if still is None:
+            h -= h.mean(0, keepdims=True)
+            h -= h.mean(2, keepdims=True)
+            h += common[None, :, None] / count
+        else:
+            h[still, :, still] = common
+        return self.stack.centred(np.concatenate(gradients)), h.reshape(count * p, count * p)
 
 
 def centred_matrices(matrices: Sequence[np.ndarray], still: int | None = None) -> list[np.ndarray]:
