@@ -74,7 +74,7 @@ def register_group(images, *, model: str = "bspline", method: str | dict = "xcor
     iterations : int or sequence of int, optional
         At most so many per level of the last stage.
     optimiser : str or dict, optional
-        Of the last stage: lbfgs, descent, adam, or greedy (svf); by default the model's own.
+        Of the last stage: lbfgs, descent, adam, greedy (svf) or gauss_newton (linear); by default the model's own.
     spacing, channels
         Of plain arrays and pictures, see `classreg.register`.
     seed : int
