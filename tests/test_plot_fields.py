@@ -129,7 +129,11 @@ def test_jacobian_of_a_result_is_its_determinant_and_a_mask_hides_the_rest():
     mask[8:12, 10:14, 12:16] = 1
     part = plot.jacobian(result, mask=mask).axes[0].images[0]
     assert part.get_array().count() == 16
-    assert part.norm.vmax == pytest.approx(2 ** max(0.1, np.percentile(np.abs(np.log2(det[mask > 0])), 99)))
+    assert part.norm.vmax == pytest.approx(2 ** max(0.1, np.percentile(np.abs(np.log2(det[mask > 0])), 99.9)))
+    norm = plot.jacobian(result, limit=4).axes[0].images[0].norm
+    assert (norm.vmin, norm.vmax) == (0.25, 4)
+    with pytest.raises(OptionError, match="above 1"):
+        plot.jacobian(result, limit=1)
     with pytest.raises(InputError, match="mask has shape"):
         plot.jacobian(result, mask=mask[1:])
 

@@ -138,8 +138,8 @@ def quiver(transform, grid=None, *, image=None, linear: bool = False, stretch: f
     return finish(on, DARK if below is None else LIGHT)
 
 
-def jacobian(det, grid=None, *, mask=None, at: Sequence[int] | None = None, plane: str | None = None,
-             ax=None) -> Figure:
+def jacobian(det, grid=None, *, mask=None, limit: float | None = None, at: Sequence[int] | None = None,
+             plane: str | None = None, ax=None) -> Figure:
     """Map of the Jacobian determinant: white 1, red larger, blue smaller (logarithmic), yellow folded.
 
     Parameters
@@ -150,6 +150,9 @@ def jacobian(det, grid=None, *, mask=None, at: Sequence[int] | None = None, plan
         Where an array is sampled; 1 mm by default.
     mask : array or image, optional
         Only where it is above 0; the rest is left blank.
+    limit : float, optional
+        Determinant at the red end, and 1 / limit at the blue one: give one to compare two figures. By default 99.9 % of
+        the samples are within, at most 8.
     at, plane, ax
         As everywhere, see `classreg.plot`; by default a map with folds is shown through its smallest value.
 
@@ -157,6 +160,8 @@ def jacobian(det, grid=None, *, mask=None, at: Sequence[int] | None = None, plan
     ------
     InputError
         If the shapes do not fit.
+    OptionError
+        If the limit is not above 1.
 
     Examples
     --------
@@ -164,6 +169,8 @@ def jacobian(det, grid=None, *, mask=None, at: Sequence[int] | None = None, plan
     >>> float(figure.axes[0].images[0].norm(1.0))
     0.5
     """
+    if limit is not None and not (np.isfinite(limit) and limit > 1):
+        raise OptionError(f"limit is {limit!r}; it must be a finite number above 1, the determinant at the red end")
     given = det
     if isinstance(det, (Result, FittedTransform)):
         transform = det.transform if isinstance(det, Result) else det
@@ -180,8 +187,8 @@ def jacobian(det, grid=None, *, mask=None, at: Sequence[int] | None = None, plan
     good = det[valid if inside is None else valid & inside]
     if at is None and folds.any():
         at = np.unravel_index(np.argmin(np.where(folds, np.nan_to_num(det, nan=-np.inf), np.inf)), det.shape)
-    spread = float(np.percentile(np.abs(np.log2(good)), 99)) if good.size else 0.0
-    top = 2 ** min(max(spread, 0.1), 3.0)
+    spread = float(np.percentile(np.abs(np.log2(good)), 99.9)) if good.size else 0.0
+    top = 2 ** min(max(spread, 0.1), 3.0) if limit is None else float(limit)
     on = canvas(grid, middle(given, at, inside), plane, ax, bar=True)
     for panel, view in on:
         part = np.ma.array(view.cut(det).astype(float), mask=~view.cut(valid if inside is None else valid & inside))
@@ -209,7 +216,7 @@ def curl(transform, grid=None, *, mask=None, linear: bool = False, limit: float 
     linear : bool
         Of phi(x) - x instead of u. Where A is all there is, it counts anyway.
     limit : float, optional
-        Value at the bright end: give one to compare two figures. By default 99 % of the samples are below.
+        Value at the bright end: give one to compare two figures. By default 99.9 % of the samples are below.
     at, plane, ax
         As everywhere, see `classreg.plot`.
 
@@ -230,7 +237,7 @@ def curl(transform, grid=None, *, mask=None, linear: bool = False, limit: float 
     field, grid = field_of(transform, grid, linear)
     values, inside = curl_magnitude(field, grid), mask_of(mask, grid)
     if limit is None:
-        limit = float(np.percentile(values if inside is None else values[inside], 99)) or float(values.max()) or 1.0
+        limit = float(np.percentile(values if inside is None else values[inside], 99.9)) or float(values.max()) or 1.0
     on = canvas(grid, middle(transform, at, inside), plane, ax, bar=True)
     for panel, view in on:
         part = view.cut(values)
