@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from classreg import plot
 from classreg.cli import app
 from classreg.engine import Record
-from classreg.errors import InputError
+from classreg.errors import InputError, OptionError
 from classreg.fitted import FittedTransform
 from classreg.grid import Grid
 from classreg.io import save_image
