@@ -97,7 +97,22 @@ class Workspace:
             for job in jobs:
                 kernel(*job, *args)
         else:
-            list(self._pool.map(lambda job: kernel(*job, *args), jobs))
+            self._share(kernel, jobs, args)
+
+    def _share(self, kernel, jobs, args) -> None:
+        """Do jobs in this thread and those of the pool: whoever is free takes the next."""
+        waiting = iter(jobs)
+
+        def work():
+            for job in waiting:
+                kernel(*job, *args)
+
+        others = [self._pool.submit(work) for _ in range(min(self.threads, len(jobs)) - 1)]
+        try:
+            work()
+        finally:
+            for other in others:
+                other.result()
 
     def total(self, kernel, n: int, width: int, *args, slab: int | None = None) -> np.ndarray:
         """Sum over slabs, in slab order, of what `kernel(start, stop, k, *args, sums)` leaves in `sums[k]`."""

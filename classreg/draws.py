@@ -56,7 +56,10 @@ class Random:
         uniform = self._uniform(grid.ndim + (inside is not None), rng)
 
         def world(index):  # `Grid.to_world` without BLAS, whose bits depend on its threads
-            return (index[:, None] * grid.affine[:-1, :-1]).sum(-1) + grid.affine[:-1, -1]
+            out = np.empty_like(index)
+            for k, row in enumerate(grid.affine[:-1]):
+                out[:, k] = sum(column * step for column, step in zip(index.T, row)) + row[-1]
+            return out
 
         def draw(times: int = 1) -> Points:
             u = uniform(times * count)
