@@ -158,6 +158,18 @@ def test_values_may_differ_between_resolutions():
     assert [s.levels[0].iterations for s in plan({"MaximumNumberOfIterations": [10]}).stages] == [10] * 3
 
 
+def test_values_beyond_the_resolutions_do_not_count():
+    found = plan({"NumberOfResolutions": [1], "MaximumNumberOfIterations": [10, 20],
+                  "SigmoidInitialTime": ["0.0", 0, 0], "FixedKernelBSplineOrder": [0, 0],
+                  "BSplineInterpolationOrder": [3, 3, 3],
+                  "ImagePyramidSchedule": [2, 2, 1, 1, 1, 1], "NumberOfFixedHistogramBins": [24, 24],
+                  "NumberOfMovingHistogramBins": [24]})
+    (only,) = found.stages
+    assert only.levels[0] == Level(1.0, 10, (0.5, 1.0, 1.0)) and only.order == 3 and only.metric["bins"] == 24
+    (note,) = found.notes
+    assert note.startswith("map 1: MaximumNumberOfIterations, ImagePyramidSchedule: more values than the 1 resolution")
+
+
 def test_schedules_name_the_axes_x_y_z():
     for schedule, expected in (([4, 4, 1, 2, 2, 1], [(0.5, 2.0, 2.0), (0.5, 1.0, 1.0)]), ([4, 1], [2.0, 0.5])):
         found = plan({"NumberOfResolutions": [2], "ImagePyramidSchedule": schedule}).stages
@@ -178,7 +190,9 @@ def test_pyramids_are_what_they_mean():
     assert levels("Smoothing") == [Level(2.0, 500, 2.0), Level(1.0, 500, 1.0), Level(1.0, 500, 0.5)]
     full = {"ImageSampler": ["Full"]}
     assert levels("Smoothing", **full) == [Level(1.0, 500, 2.0), Level(1.0, 500, 1.0), Level(1.0, 500, 0.5)]
-    assert levels("Recursive", **full) == [Level(4.0, 500, 2.0), Level(2.0, 500, 1.0), Level(1.0, 500, 0.5)]
+    assert levels("Recursive", **full) == [Level(4.0, 500, np.sqrt(5)), Level(2.0, 500, 1.0), Level(1.0, 500, 0.0)]
+    uneven = {"NumberOfResolutions": [2], "ImagePyramidSchedule": [3, 2]}
+    assert levels("Recursive", **full, **uneven) == [Level(3.0, 500, 1.5), Level(2.0, 500, 1.0)], "no whole ratio"
     assert levels("Shrinking") == [Level(4.0, 500), Level(2.0, 500), Level(1.0, 500)]
 
 
@@ -232,7 +246,7 @@ REFUSED = [
     ({"Transform": ["SplineKernelTransform"]}, "Transform 'SplineKernelTransform' is not supported; supported: Trans"),
     ({"Metric": ["AdvancedKappaStatistic"]}, "supported: AdvancedMattesMutualInformation"),
     ({"Optimizer": ["Simplex"]}, "supported: AdaptiveStochasticGradientDescent, QuasiNewtonLBFGS"),
-    ({"ImageSampler": ["Grid"]}, "supported: RandomCoordinate, Random, Full"),
+    ({"ImageSampler": ["Grid"]}, "supported: RandomCoordinate, Random, RandomSparseMask, Full"),
     ({"Interpolator": ["NearestNeighborInterpolator"]}, "supported: LinearInterpolator"),
     ({"BSplineInterpolationOrder": [2]}, "BSplineInterpolationOrder '2' is not supported; supported: 1, 3"),
     ({"Registration": ["MultiInput"]}, "supported: MultiResolutionRegistration"),
@@ -242,7 +256,8 @@ REFUSED = [
     ({"InitialTransformParametersFileName": ["a.txt"]}, "give the transform as `init`"),
     ({"AutomaticParameterEstimation": ["false"]}, "gains find themselves.*supported: true"),
     ({"UseDirectionCosines": ["false"]}, "headers count"),
-    ({"SP_alpha": [0.602]}, "SP_alpha '0.602' is not supported"),
+    ({"SigmoidInitialTime": [3.5]}, "SigmoidInitialTime '3.5' is not supported"),
+    ({"UseAllPixels": ["true"]}, "the sampler says which"),
     ({"NumberOfResolutions": [2.5]}, "NumberOfResolutions must be a whole number"),
     ({"NumberOfResolutions": [0]}, "NumberOfResolutions is 0"),
     ({"MaximumNumberOfIterations": ["many"]}, "Iterations must be a whole number of at least 0, got 'many'"),
@@ -268,6 +283,7 @@ def test_what_is_refused_for_a_pair():
     for values, message in [({"FixedImageDimension": [2]}, "FixedImageDimension is 2, the image is 3-D"),
                             ({"ImagePyramidSchedule": [4, 2]}, r"has 2 values; it takes 3 \(one per resolution\) or 9"),
                             ({"NumberOfSpatialSamples": [5]}, "at least 64"),
+                            ({"NumberOfMovingHistogramBins": [16]}, "as many bins; these are 32 and 16"),
                             ({"Metric0Weight": [0]}, "weights of all metrics that compare images are 0")]:
         with pytest.raises(OptionError, match=message):
             plan(values)
@@ -293,8 +309,8 @@ def test_what_is_done_in_another_way_is_said_and_nothing_else():
 def test_every_key_is_known_by_its_default(key):
     spec = KEYS[key]
     assert spec.kind in KINDS and spec.says
-    some = {"FixedImageDimension": 3, "MovingImageDimension": 3, "NumberOfSpatialSamples": 64,
-            "NumberOfHistogramBins": 16}.get(key, {bool: "true", int: 1, float: 1.0, str: "x"}.get(spec.values))
+    some = {"FixedImageDimension": 3, "MovingImageDimension": 3, "NumberOfSpatialSamples": 64}.get(
+        key, 32 if key.endswith("Bins") else {bool: "true", int: 1, float: 1.0, str: "x"}.get(spec.values))
     values = [spec.values[0] if isinstance(spec.values, tuple) else some]
     found = plan({"Transform": ["BSplineTransform"], key: 9 * values if key.endswith("Schedule") else values})
     assert Plan.from_dict(json.loads(json.dumps(found.to_dict()))) == found

@@ -7,7 +7,8 @@ A file is a transform model, as in `elastix -p rigid.txt -p bspline.txt`; each o
 plan, so that lattice, samples, bins, steps and weights may differ between them. With w the weights of elastix's metrics
 (one over their number by default), u the displacement of the spline, and A the affine map before it:
 
-    smoothing     a Gaussian of half the schedule's factor, in samples of each image, along each axis
+    smoothing     a Gaussian of half the schedule's factor, in samples of each image, along each axis; recursive ones
+                  add up, and do nothing at a factor of 1
     map           A (x + u(x)), the lattice on the fixed grid; elastix: A x + u(A x), the lattice about the moving image
     bending       2 w / (w of the similarity) times `bending`, over all of the image and not its samples alone
     mean squares  2 s^2 times `ssd`, s the deviation of the fixed image, since intensities are normalised here
@@ -19,9 +20,7 @@ Must not import: matplotlib, numba, cupy.
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,23 +35,13 @@ from ..io.elastix_text import parse
 from ..planning import Plan, Stage
 from ..pyramid import normalised
 from ..schedule import Level, default_factors
-from .elastix_keys import KEYS, WEIGHT
-
-#: elastix's transforms: the engine's kind, from few numbers to many
-TRANSFORMS = {"TranslationTransform": "translation", "EulerTransform": "rigid", "SimilarityTransform": "similarity",
-              "AffineTransform": "affine", "BSplineTransform": "bspline", "RecursiveBSplineTransform": "bspline"}
-
-METRICS = {"AdvancedMattesMutualInformation": "mi", "NormalizedMutualInformation": "nmi",
-           "AdvancedMeanSquares": "ssd", "AdvancedNormalizedCorrelation": "ncc"}
-
-BENDING = "TransformBendingEnergyPenalty"
+from .elastix_keys import KEYS
+from .elastix_map import BENDING, METRICS, TRANSFORMS, Map, spec_of
 
 OPTIMISERS = {"AdaptiveStochasticGradientDescent": "asgd", "QuasiNewtonLBFGS": "lbfgs",
               "RegularStepGradientDescent": "descent"}
 
 WINDOWS = {"0": "box", "1": "hat"}
-
-INITS = {"GeometricalCenter": "geometry", "CenterOfGravity": "mass"}
 
 #: samples of a level's grid per deviation of its Gaussian: what is so smooth is stored on a coarser grid
 STORED = 1.0
@@ -77,7 +66,7 @@ class Parameters:
     names: tuple[str, ...]
 
     def __post_init__(self):
-        kinds = [_Map(values, name).checked().model for values, name in zip(self.maps, self.names, strict=True)]
+        kinds = [Map(values, name).checked().model for values, name in zip(self.maps, self.names, strict=True)]
         order = list(dict.fromkeys(TRANSFORMS.values()))
         for before, after, name in zip(kinds, kinds[1:], self.names[1:]):
             if order.index(after) < order.index(before):
@@ -93,13 +82,13 @@ class Parameters:
             If a map is for images of another dimension, or asks for what the engine cannot do with these.
         """
         stages, notes = [], []
-        maps = [_Map(values, name) for values, name in zip(self.maps, self.names)]
+        maps = [Map(values, name) for values, name in zip(self.maps, self.names)]
         for number, each in enumerate(maps, 1):
             each.check_dimension(fixed.grid, moving.grid)
             others = [other.model for other in maps].count(each.model) > 1
             prefix = f"{each.model} ({number})" if others else each.model
             stages += _stages(each, prefix, fixed, moving)
-            notes += _notes(each)
+            notes += _notes(each, fixed.grid.ndim)
         first = maps[0]
         plan = Plan(maps[-1].model, first.init, tuple(stages), first.whole("RandomSeed"), "none",
                     notes=tuple(notes))
@@ -155,180 +144,7 @@ def parameters_of(*maps: Mapping[str, Sequence]) -> Parameters:
                       tuple(f"map {k}" for k in range(1, len(maps) + 1)))
 
 
-class _Map:
-    """One map: its values as the plan takes them."""
-
-    def __init__(self, values: Mapping[str, Sequence], name: str):
-        self.values, self.name = values, name
-        self.levels = 1
-        self.levels = self.whole("NumberOfResolutions")
-
-    @property
-    def model(self) -> str:
-        """The engine's kind of the transform."""
-        return TRANSFORMS[self.word("Transform")]
-
-    def checked(self) -> _Map:
-        """Itself, once every key is known and every value allowed."""
-        for key, values in self.values.items():
-            spec = _spec(key)
-            if spec is None:
-                allowed = (*KEYS, *(f"Metric{k}Weight" for k in range(len(self.values.get("Metric", ())))))
-                raise OptionError(f"{self.name}: {_nearest(key, allowed)}")
-            if spec.kind in ("left", "output"):
-                continue
-            if spec.kind == "held":
-                for value in values:
-                    if _word(value) not in map(_word, spec.values):
-                        raise self._refused(key, value, spec.values, spec.says)
-            elif isinstance(spec.values, tuple):
-                for value in values:
-                    if _word(value) not in spec.values:
-                        raise self._refused(key, value, spec.values)
-                if key != "Metric":
-                    self._counted(key, values, spec.levels)
-            else:
-                for value in values:
-                    _number(value, spec.values, f"{self.name}: {key}")
-                if "Schedule" not in key and "GridSpacing" not in key:
-                    self._counted(key, values, spec.levels)
-        self._check_together()
-        return self
-
-    def _check_together(self):
-        if self.levels < 1:
-            raise OptionError(f"{self.name}: NumberOfResolutions is {self.levels}; at least 1 is needed")
-        metrics = self.metrics()
-        if not any(m in METRICS for m, _ in metrics):
-            raise OptionError(f"{self.name}: {BENDING} alone compares no images: add one of {', '.join(METRICS)}")
-        if [m for m, _ in metrics].count(BENDING) > 1:
-            raise OptionError(f"{self.name}: {BENDING} is given twice; give it once, with the sum of the weights")
-        spacings = [k for k in self.values if k.startswith("FinalGridSpacing")]
-        if len(spacings) > 1:
-            raise OptionError(f"{self.name}: {' and '.join(spacings)} both say how fine the lattice is; keep one")
-        fixed, moving = (self.word(f"{end}ImagePyramid").removeprefix(end) for end in ("Fixed", "Moving"))
-        if fixed != moving:
-            raise OptionError(f"{self.name}: both pyramids must be of one kind, these are {fixed} and {moving}")
-        schedules = [self.values[k] for k in self.values if k.endswith("ImagePyramidSchedule")]
-        if any(list(map(float, s)) != list(map(float, schedules[0])) for s in schedules):
-            raise OptionError(f"{self.name}: both images are smoothed by one schedule; these differ: {schedules}")
-        if len(self.values.get("Metric", [1])) > 1 and self.word("Registration") == "MultiResolutionRegistration" \
-                and "Registration" in self.values:
-            raise self._refused("Registration", "MultiResolutionRegistration",
-                                ("MultiMetricMultiResolutionRegistration",), "there are several metrics")
-
-    def check_dimension(self, fixed: Grid, moving: Grid) -> None:
-        """Raise OptionError if the map is for images of another dimension."""
-        for end, grid in (("Fixed", fixed), ("Moving", moving)):
-            wanted = self.whole(f"{end}ImageDimension")
-            if wanted not in (None, grid.ndim):
-                raise OptionError(f"{self.name}: {end}ImageDimension is {wanted}, the image is {grid.ndim}-D")
-
-    @property
-    def init(self) -> str:
-        """How it begins, if it is the first."""
-        if self.model == "bspline" or not self.flag("AutomaticTransformInitialization"):
-            return "identity"
-        return INITS[self.word("AutomaticTransformInitializationMethod")]
-
-    def word(self, key: str, level: int = 0) -> str:
-        """A word: its value, or the default."""
-        values = self.values.get(key)
-        if values is None and key == "MovingImagePyramid":
-            return self.word("FixedImagePyramid").replace("Fixed", "Moving")
-        return KEYS[key].default if values is None else _word(values[level if len(values) > 1 else 0])
-
-    def flag(self, key: str, level: int = 0) -> bool:
-        """Whether a key is true."""
-        value = self._value(key, level)
-        return _number(value, bool, f"{self.name}: {key}")
-
-    def whole(self, key: str, level: int = 0) -> int | None:
-        """A whole number."""
-        value = self._value(key, level)
-        return None if value is None else _number(value, int, f"{self.name}: {key}")
-
-    def real(self, key: str, level: int = 0) -> float | None:
-        """A number."""
-        value = self._value(key, level)
-        return None if value is None else _number(value, float, f"{self.name}: {key}")
-
-    def axes(self, key: str, ndim: int, level: int | None = None) -> np.ndarray | None:
-        """Numbers per axis x, y[, z], of a level or of the map, (ndim,); None where there are none."""
-        if (values := self.values.get(key)) is None:
-            return None
-        found, count = np.array([float(v) for v in values]), 1 if level is None else self.levels
-        if not (np.isfinite(found).all() and (found >= 0).all()):
-            raise OptionError(f"{self.name}: {key} is made of numbers of at least 0, got {values}")
-        if len(found) not in (count, count * ndim):
-            raise OptionError(f"{self.name}: {key} has {len(found)} values; it takes {count}"
-                              f"{' (one per resolution)' if count > 1 else ''} or {count * ndim}, with one per axis")
-        return np.broadcast_to(found.reshape(count, -1), (count, ndim))[level or 0]
-
-    def metrics(self, level: int = 0) -> list[tuple[str, float]]:
-        """Names and weights."""
-        names = list(map(_word, self.values.get("Metric", [KEYS["Metric"].default])))
-        out = []
-        for k, name in enumerate(names):
-            value = self._value(f"Metric{k}Weight", level)
-            weight = 1 / len(names) if value is None else float(value)
-            if not 0 <= weight < np.inf:
-                raise OptionError(f"{self.name}: Metric{k}Weight must be a number of at least 0, got {value!r}")
-            out.append((name, weight))
-        return out
-
-    def _value(self, key, level):
-        values = self.values.get(key)
-        return _spec(key).default if values is None else values[level if len(values) > 1 else 0]
-
-    def _counted(self, key, values, levels):
-        if len(values) != 1 and not (levels and len(values) == self.levels):
-            per = f" or {self.levels}, one per resolution" if levels and self.levels > 1 else ""
-            raise OptionError(f"{self.name}: {key} has {len(values)} values; it takes 1{per}")
-
-    def _refused(self, key, value, allowed, why=""):
-        why = f" ({why})" if why else ""
-        return OptionError(f"{self.name}: {key} {_word(value)!r} is not supported{why}; supported: "
-                           f"{', '.join(allowed)}")
-
-
-def _spec(key: str):
-    """What is known of a key; None where nothing is."""
-    return KEYS.get(key, WEIGHT if re.fullmatch(r"Metric\d+Weight", key) else None)
-
-
-def _nearest(key: str, allowed) -> str:
-    """The sentence on an unknown key; there are too many to list them."""
-    known = {name.lower(): name for name in allowed}
-    near = difflib.get_close_matches(key.lower(), known, n=1, cutoff=0.4)
-    hint = f"; did you mean {known[near[0]]!r}?" if near else "."
-    return f"unknown parameter {key!r}{hint} Those that are known stand on the page about baselines"
-
-
-def _word(value) -> str:
-    """A value as it is written: 3.0 is 3, True is true."""
-    if isinstance(value, str):
-        return value.strip()
-    return f"{value:g}" if isinstance(value, float) else str(value).lower()
-
-
-def _number(value, kind: type, name: str):
-    """A value as bool, int or float; OptionError if it is none."""
-    word = _word(value)
-    if kind is bool:
-        if word not in ("true", "false"):
-            raise OptionError(f"{name} is true or false, got {value!r}")
-        return word == "true"
-    try:
-        found = float(word)
-    except ValueError:
-        found = np.nan
-    if not np.isfinite(found) or found < 0 or (kind is int and found != int(found)):
-        raise OptionError(f"{name} must be a {'whole ' if kind is int else ''}number of at least 0, got {value!r}")
-    return kind(found)
-
-
-def _stages(m: _Map, prefix: str, fixed: Image, moving: Image) -> list[Stage]:
+def _stages(m: Map, prefix: str, fixed: Image, moving: Image) -> list[Stage]:
     """A stage per resolution."""
     out = []
     for k in range(m.levels):
@@ -343,7 +159,7 @@ def _stages(m: _Map, prefix: str, fixed: Image, moving: Image) -> list[Stage]:
     return out
 
 
-def _schedule(m: _Map, k: int, ndim: int) -> np.ndarray:
+def _schedule(m: Map, k: int, ndim: int) -> np.ndarray:
     """Factors of the image pyramid at a resolution, per array axis."""
     for key in ("ImagePyramidSchedule", "FixedImagePyramidSchedule", "MovingImagePyramidSchedule"):
         if (factors := m.axes(key, ndim, k)) is not None:
@@ -351,11 +167,20 @@ def _schedule(m: _Map, k: int, ndim: int) -> np.ndarray:
     return np.full(ndim, 2.0 ** (m.levels - 1 - k))
 
 
-def _level(m: _Map, k: int, grid: Grid, transform: dict, sampling: dict | None) -> Level:
+def _widths(m: Map, k: int, ndim: int) -> np.ndarray:
+    """Widths of the Gaussian at a resolution in samples, per array axis; a recursive pyramid's add up."""
+    factors = np.array([_schedule(m, j, ndim) for j in range(k, m.levels)] + [np.ones(ndim)])
+    ratios = factors[:-1] / np.maximum(factors[1:], 1e-9)
+    if m.word("FixedImagePyramid") == "FixedRecursiveImagePyramid" and (ratios == np.round(ratios)).all():
+        return np.sqrt(((0.5 * factors[:-1])**2 * (ratios > 1)).sum(0))
+    return 0.5 * factors[0]
+
+
+def _level(m: Map, k: int, grid: Grid, transform: dict, sampling: dict | None) -> Level:
     """Smoothed as the pyramid says; stored on a coarser grid where nothing is lost by it."""
     factors, kind = _schedule(m, k, grid.ndim), m.word("FixedImagePyramid")
     least = float(min((f for f, n in zip(factors, grid.shape) if n > 1), default=1.0))
-    sigma = 0.5 * factors
+    sigma = _widths(m, k, grid.ndim)
     if kind == "FixedSmoothingImagePyramid":
         factor = 0.5 * least / STORED if sampling else 1.0
     else:
@@ -369,7 +194,7 @@ def _level(m: _Map, k: int, grid: Grid, transform: dict, sampling: dict | None) 
     return Level(factor, m.whole("MaximumNumberOfIterations", k), sigma)
 
 
-def _transform(m: _Map, k: int, grid: Grid) -> dict:
+def _transform(m: Map, k: int, grid: Grid) -> dict:
     if m.model != "bspline":
         return {"name": "linear", "kind": m.model, "rotation": "euler" if m.model == "rigid" else "quaternion"}
     spacing = m.axes("FinalGridSpacingInPhysicalUnits", grid.ndim)
@@ -382,7 +207,7 @@ def _transform(m: _Map, k: int, grid: Grid) -> dict:
     return {"name": "bspline", "spacing": float(spacing[0]) if same else spacing.tolist()}
 
 
-def _metric(m: _Map, k: int, fixed: Image) -> tuple[dict, tuple[dict, ...]]:
+def _metric(m: Map, k: int, fixed: Image) -> tuple[dict, tuple[dict, ...]]:
     """The metric and the regularisers."""
     parts, bending = [], 0.0
     for name, weight in m.metrics(k):
@@ -391,7 +216,7 @@ def _metric(m: _Map, k: int, fixed: Image) -> tuple[dict, tuple[dict, ...]]:
             continue
         spec = {"name": METRICS[name]}
         if spec["name"] in ("mi", "nmi"):
-            spec |= {"bins": m.whole("NumberOfHistogramBins", k), "window": WINDOWS[m.word("FixedKernelBSplineOrder")]}
+            spec |= {"bins": m.bins(k), "window": WINDOWS[m.word("FixedKernelBSplineOrder")]}
         elif spec["name"] == "ssd" and len(m.metrics()) > 1:
             weight *= 2 * _variance(fixed)
         if weight > 0:
@@ -417,7 +242,7 @@ def _variance(image: Image) -> float:
     return float(np.mean(np.square(out)))
 
 
-def _optimiser(m: _Map, k: int, fixed: Grid, moving: Grid) -> dict:
+def _optimiser(m: Map, k: int, fixed: Grid, moving: Grid) -> dict:
     name = OPTIMISERS[m.word("Optimizer")]
     if name == "lbfgs":
         return {"name": name, "memory": m.whole("LBFGSUpdateAccuracy", k)}
@@ -430,18 +255,18 @@ def _optimiser(m: _Map, k: int, fixed: Grid, moving: Grid) -> dict:
     return {"name": name, "length": length, "offset": m.real("SP_A", k), "noise": True}
 
 
-def _sampling(m: _Map, k: int) -> dict | None:
+def _sampling(m: Map, k: int) -> dict | None:
     if m.word("ImageSampler") == "Full":
         return None
     kept = {} if m.flag("NewSamplesEveryIteration", k) else {"kept": True}
     return {"name": "random", "samples": m.whole("NumberOfSpatialSamples", k), **kept}
 
 
-def _notes(m: _Map) -> list[str]:
+def _notes(m: Map, ndim: int) -> list[str]:
     """What the plan does in another way than the file says."""
     out, about = [], {}
     for key in m.values:
-        spec = _spec(key)
+        spec = spec_of(key)
         if spec.kind in ("left", "output"):
             about.setdefault("only about output" if spec.kind == "output" else spec.says, []).append(key)
     if m.word("FixedImagePyramid") == "FixedShrinkingImagePyramid":
@@ -450,8 +275,8 @@ def _notes(m: _Map) -> list[str]:
         out.append("the recursive pyramid is stored at samples as close as smoothing wants, toward isotropic")
     if m.init == "mass":
         out.append("CenterOfGravity: of what an intensity is above the smallest one of its image")
-    if m.word("ImageSampler") == "Random":
-        out.append("Random: samples lie between voxels, as RandomCoordinate's")
+    if m.word("ImageSampler") in ("Random", "RandomSparseMask"):
+        out.append(f"{m.word('ImageSampler')}: samples lie between voxels, as RandomCoordinate's")
     if (name := m.word("Optimizer")) != "AdaptiveStochasticGradientDescent":
         out.append(f"{name}: {OPTIMISERS[name]} with a line search of its own, one set of samples per resolution")
     if any(name == "AdvancedMeanSquares" for name, _ in m.metrics()):
@@ -460,5 +285,7 @@ def _notes(m: _Map) -> list[str]:
         out.append(f"{BENDING}: zero for a {m.model} model")
     if m.model == "bspline":
         out.append("the lattice lies on the fixed grid: a whole number of cells along each axis, no longer than asked")
+    if beyond := m.beyond(ndim):
+        out.append(f"{', '.join(beyond)}: more values than the {m.levels} resolution(s) have; the first ones count")
     out += [f"{', '.join(keys)}: {why}" for why, keys in about.items()]
     return [f"{m.name}: {note}" for note in out]
