@@ -16,6 +16,7 @@ import pytest
 from matplotlib.image import imread
 from typer.testing import CliRunner
 
+import classreg
 from classreg import cli
 from classreg.compare import compare, read_cases, worker
 from classreg.compare.external import RunFailed, execute, first_line
@@ -164,6 +165,17 @@ def test_what_is_no_transform_fails_with_a_sentence(heads):
                                           "b": lambda fixed, moving: "warp.nii"}, heads / "out", measures=["tre"])
     assert {(m, text[:15]) for m, _, text in table.failures} == {("a", "9 of 9 numbers "), ("b", "what the method")}
     assert table.cells == {} and "| a |" in str(table)
+
+
+def test_a_plan_is_run(heads):
+    def planned(fixed, moving):
+        return classreg.plan(fixed, moving, model="translation", metric="ncc", levels=[2], iterations=20)
+
+    rows = [dict(case="one", fixed=heads / "one" / "fixed.nii.gz", moving=heads / "one" / "moving.nii.gz",
+                 fixed_points=heads / "one" / "fixed.csv", moving_points=heads / "one" / "moving.csv")]
+    table = compare(rows, planned, heads / "out", measures=["tre"])
+    assert table.cells["planned", "tre"].mean < 2
+    assert table.records["planned", "one"]["notes"]["status"].startswith("translation: ")
 
 
 def test_truth_that_cannot_be_read_keeps_the_run(heads):

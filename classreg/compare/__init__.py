@@ -51,7 +51,7 @@ def compare(cases: str | os.PathLike | Iterable, methods: Any, output: str | os.
     methods : str, path, mapping, function, or iterable of these
         Names of baselines and models, lines NAME=..., methods files, dictionaries; or functions (fixed, moving) ->
         transform, as `{"name": function}`. They get `Image`s, whose weight is the mask, and give a FittedTransform, a
-        Result, a world matrix, or a displacement in mm on the fixed grid.
+        Result, a Plan (which is run), a world matrix, or a displacement in mm on the fixed grid.
     output : path
         Folder of the results. What is there of a former comparison is kept where it still holds.
     measures : iterable of str, optional

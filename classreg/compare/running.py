@@ -30,7 +30,7 @@ from ..result import Result
 from .cases import Case, Data
 from .external import RunFailed, execute, fill, program, tail
 from .methods import Method
-from .saved import as_transform, save_transform
+from .saved import as_transform, asked, save_transform
 from .scores import COST
 
 #: what the cost of a method is that of
@@ -115,7 +115,7 @@ def _here(method, data, work, threads, limit):
     fixed, moving = data.fixed, data.moving
     try:
         with _uninterrupted(), measured() as cost:
-            found = method.call(fixed, moving)
+            found = asked(method.call, fixed, moving, threads)
     except SystemExit as stop:
         raise RunFailed(f"the function ended the program (exit code {stop.code!r})") from stop
     transform = as_transform(found, fixed, moving)

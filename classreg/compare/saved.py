@@ -11,21 +11,30 @@ Must not import: metrics, optimisers, engine, faces.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from .. import api
 from ..errors import InputError
 from ..fitted import FittedTransform
 from ..grid import Grid
 from ..image import Image, real_numbers
 from ..io.transforms import read_transform, write_transform
 from ..mapping import Mapping
+from ..planning import Plan
 from ..result import Result
 from ..transforms import BSpline
 
 #: suffix -> format, see `classreg.io.transforms`
 SAVED = {".tfm": "itk", ".h5": "itk", ".nii.gz": "displacement"}
+
+
+def asked(call: Callable, fixed: Image, moving: Image, threads: int):
+    """What a method gives for two images; a `Plan` is run."""
+    found = call(fixed, moving)
+    return api.register(fixed, moving, plan=found, threads=threads) if isinstance(found, Plan) else found
 
 
 def as_transform(given, fixed: Image, moving: Image) -> FittedTransform:

@@ -27,7 +27,7 @@ from ..planning import Plan
 from ..result import Result
 from .cases import FILES, Case, Data
 from .methods import OWN
-from .saved import as_transform, save_transform
+from .saved import as_transform, asked, save_transform
 
 
 def main(job: Path) -> None:
@@ -50,7 +50,7 @@ def _run(job: dict, stem: Path) -> dict:
     else:
         call = imported(job["spec"]["function"], folder)
     with measured() as cost:
-        found = call(fixed, moving)
+        found = asked(call, fixed, moving, threads)
     path = save_transform(as_transform(found, fixed, moving), stem)
     report = {"file": path.name, "cost": {"seconds": cost.wall, "cpu": cost.cpu, "memory": cost.peak}}
     if isinstance(found, Result):
@@ -75,7 +75,7 @@ def imported(where: str, folder: Path) -> Callable:
     return found
 
 
-def _own(job: dict, folder: Path, threads: int) -> Callable[[Image, Image], Result]:
+def _own(job: dict, folder: Path, threads: int) -> Callable[[Image, Image], Result | Plan]:
     """A method of this engine as a function of the images."""
     kind, spec = job["kind"], dict(job["spec"])
     spec.pop("time_limit", None)
@@ -85,8 +85,7 @@ def _own(job: dict, folder: Path, threads: int) -> Callable[[Image, Image], Resu
         from .. import baselines
 
         return lambda fixed, moving: baselines.run(spec["baseline"], fixed, moving, threads=threads)
-    make = _parameters(spec, folder)
-    return lambda fixed, moving: api.register(fixed, moving, plan=make(fixed, moving), threads=threads)
+    return _parameters(spec, folder)
 
 
 def _load_kernels(job: dict, folder: Path, fixed: Image, threads: int) -> None:
