@@ -119,7 +119,7 @@ def test_methods_in_one_line_each(tmp_path):
 
 def test_a_methods_file_is_beside_what_it_names(tmp_path, monkeypatch):
     monkeypatch.setenv("THE_PYTHON", sys.executable)
-    (tmp_path / "p.txt").write_text("(Transform \"EulerTransform\")\n")
+    (tmp_path / "p.txt").write_text("(Transform \"EulerTransform\")\n(Metric \"AdvancedMeanSquares\")\n")
     (tmp_path / "m.json").write_text(json.dumps({
         "short": {"model": "bspline", "metric": "mi", "levels": [4, 2]},
         "tool": {"command": "$THE_PYTHON x.py {fixed} {moving} {output}",
@@ -146,7 +146,7 @@ def test_a_methods_file_is_beside_what_it_names(tmp_path, monkeypatch):
     ({"a": {"model": "rigid", "command": "x"}}, "it must have one"),
     ({"a": {"metric": "mi"}}, "has none of"),
     ({"a": {"model": "rigid", "time_limit": 0}}, "time_limit is 0"),
-    ({"a": {"parameters": ["gone.txt"]}}, "there is no parameter file gone.txt"),
+    ({"a": {"parameters": ["gone.txt"]}}, "method 'a': gone.txt cannot be read as a parameter file"),
     ({"a": {"parameters": 3}}, "parameters are the paths"),
     ({"a": {"function": "no colon"}}, "write package.module:function"),
     ({"a/b": "rigid"}, "is called 'a/b'"),

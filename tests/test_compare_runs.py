@@ -395,6 +395,11 @@ def test_the_worker_runs_functions_and_reports_what_is_refused(heads, monkeypatc
     assert "must be a function" in run(kind="function", spec={"function": "their_module:number"})["error"]
     assert "cannot import their_module:gone" in run(kind="function", spec={"function": "their_module:gone"})["error"]
     assert run(kind="baseline", spec={"baseline": "none"})["status"].startswith("none")
+    (heads / "their map.txt").write_text('(Transform "TranslationTransform")\n(Metric "AdvancedMeanSquares")\n'
+                                         "(NumberOfResolutions 1)\n(MaximumNumberOfIterations 5)\n"
+                                         "(NumberOfSpatialSamples 200)\n")
+    found = run(kind="parameters", spec={"parameters": ["their map.txt"]})
+    assert found.get("file") == "transform.tfm" and "ssd" in found["plan"], found
     assert _module("their_module", heads) == heads / "their_module.py"
     assert _module("classreg.compare.runner", heads).name == "runner.py" and _module("no.such", heads) is None
     job = job_of(read_methods({"m": {"model": "rigid"}})[0], read_cases(heads / "cases.csv")[0], 2)

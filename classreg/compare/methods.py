@@ -31,7 +31,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import FileError, OptionError, unknown
+from ..errors import ClassregError, FileError, OptionError, unknown
 from ..io.transforms import FORMATS
 from ..models import MODELS
 from .cases import FILES, Case, check_name
@@ -247,9 +247,12 @@ def _check_parameters(what, spec, folder):
     if not isinstance(given, (str, list, tuple)) or not given:
         raise OptionError(f"{what}: parameters are the paths of elastix parameter files, got {given!r}")
     spec["parameters"] = [given] if isinstance(given, str) else list(given)
-    for path in spec["parameters"]:
-        if not (folder / path).is_file():
-            raise OptionError(f"{what}: there is no parameter file {folder / path}")
+    from ..baselines.elastix import read_parameters
+
+    try:
+        read_parameters([folder / path for path in spec["parameters"]])
+    except ClassregError as error:
+        raise OptionError(f"{what}: {error}") from error
 
 
 def _check_function(what, spec, folder):

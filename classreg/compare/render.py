@@ -14,6 +14,8 @@ import csv
 import io
 from collections.abc import Iterable
 
+import numpy as np
+
 from .scores import MEASURES
 from .table import Cell, Table
 
@@ -135,7 +137,7 @@ def _tested(table: Table) -> tuple[list[str], list[list[str]]]:
         rows.append([MEASURES[test["measure"]].head, test["method"],
                      f"{test['cases']}" + (f" ({test['n']} subjects)" if test["n"] < test["cases"] else ""),
                      _interval(test, "median_difference", f"+.{digits}f"), _interval(test, "rank_biserial", "+.2f"),
-                     *(f"{test[name]:.2g}" for name in ("p", "p_holm", "p_t"))])
+                     *("" if np.isnan(test[name]) else f"{test[name]:.2g}" for name in ("p", "p_holm", "p_t"))])
     return heads, rows
 
 
