@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,9 +14,14 @@ from group_scenes import CENTRE, disagreement, rigid, rigid_group
 import classreg
 from classreg import Grid, Image, Level, Plan
 from classreg.errors import ClassregError, FileError, GeometryError, InputError, OptionError
+from classreg.group import models
 from classreg.group.space import common_grid
+from classreg.objective import GroupObjective
+from classreg.regularisers import Diffusion
 from classreg.transforms.halves import logarithm_of
 from classreg.transforms.stack import centred_matrices
+
+DATA = Path(os.environ.get("CLASSREG_DATA", "")) / "groups" / "brain-t1-t2-pd"
 
 DIMENSIONS = pytest.mark.parametrize("ndim", [2, 3])
 
@@ -73,6 +80,21 @@ def test_a_deformable_group_keeps_its_gauge_and_its_images_agree(model):
     there = result.pairwise("image_1", "image_2").map_points(points, "image_1", "image_2")
     back = result.pairwise("image_2", "image_1").map_points(there, "image_2", "image_1")
     assert np.abs(back - points).max() < 0.1 * result.grid.resolution
+
+
+def test_weights_are_those_of_the_motion_between_two_images():
+    """An energy of all images is the mean over pairs of that of their difference."""
+    images, _ = rigid_group(2)
+    plan = classreg.plan_group(images, model="dense", method="variance", init="identity")
+    grid, eye = images[0].grid, [np.eye(3)] * 3
+    stack, metric, energies, _ = models.build_stage(plan.stages[-1], grid, eye)
+    theta = stack.refine(stack.identity(), grid)
+    theta = stack.retract(theta, np.random.default_rng(0).standard_normal(theta.shape).astype(np.float32))
+    e = GroupObjective([image.with_array(image.array.astype(np.float32)) for image in images], grid, stack, metric,
+                       energies)(theta)
+    one, parts = Diffusion(plan.stages[-1].regularisers[0]["weight"]), stack.parts(theta)
+    pairs = [one(parts[i] - parts[j], stack.models[0].grams(parts[0], grid))[0] for i, j in ((0, 1), (0, 2), (1, 2))]
+    assert e.terms["diffusion"] == pytest.approx(np.mean(pairs), rel=1e-4)
 
 
 def test_one_image_may_hold_the_common_space():
@@ -139,6 +161,22 @@ def test_images_that_lie_apart_are_first_brought_to_the_best_connected_one(ndim)
     assert mean_log([t.matrix for t in result.transforms]) < 1e-9
     with pytest.raises(GeometryError, match="image_3 overlaps with none"):
         classreg.register_group(images, model="rigid", method="ape", init="identity")
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not DATA.is_dir(), reason="CLASSREG_DATA does not hold groups/brain-t1-t2-pd")
+def test_three_contrasts_of_a_brain_turned_far_apart():
+    """The middle slices of T1, T2 and PD templates, turned and shifted against each other in their headers."""
+    mats = [rigid((angle,), np.array(shift), 2) for angle, shift in ((40, (30, -25)), (-35, (-20, 38)), (5, (12, 20)))]
+    images = []
+    for name, matrix in zip(("t1", "t2", "pd"), mats):
+        volume = classreg.io.load(DATA / f"{name}.nii.gz")
+        k, affine = volume.grid.shape[0] // 2, np.eye(3)
+        affine[:2, :2], affine[:2, 2] = volume.grid.affine[:2, 1:3], volume.grid.to_world([k, 0, 0])[:2]
+        images.append(Image(volume.array[k].astype(np.float32), Grid(volume.grid.shape[1:], matrix @ affine)))
+    result = classreg.register_group(images, model="rigid")
+    assert "pairwise" in result.plan.notes[0] and disagreement(result, mats) < 0.5
+    assert mean_log([t.matrix for t in result.transforms]) < 1e-9
 
 
 def test_a_start_may_be_given():

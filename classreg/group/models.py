@@ -21,7 +21,8 @@ from ..transforms.stack import Stack
 
 LINEAR = models.LINEAR
 
-#: as `models.DEFORMABLE`; weights of energies are those of one image, and metrics of a stack are means over the images
+#: as `models.DEFORMABLE`; the weights of energies are those of the motion between two images, as of a pair: with
+#: sum_j u_j = 0, the mean over pairs of |u_i - u_j|^2 is 2 / (N - 1) sum_j |u_j|^2
 DEFORMABLE = {
     "bspline": dict(
         transform={"name": "bspline", "spacing": 4.0},
@@ -90,8 +91,8 @@ def build_stage(stage: Stage, grid: Grid, matrices, still: int | None = None, se
             extra["doublings"] = models.doublings(stage, grid)
         built.append(models.build(stage.transform, GROUPED, "transform of a group", **extra))
     regularisers = [models.build(r, REGULARISERS, "regulariser", grid) for r in stage.regularisers]
-    for r in filter(is_energy, regularisers):  # energies are summed over the images
-        r.weight /= len(built)
+    for r in filter(is_energy, regularisers):  # summed over the images, a quadratic one is then the mean over pairs
+        r.weight *= 2 / (len(built) - 1)
     return (Stack(built, still), build_method(stage.metric, seed), regularisers,
             models.build(stage.optimiser, OPTIMISERS, "optimiser"))
 
