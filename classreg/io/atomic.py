@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import ClassregError, FileError
-from .files import reason, suffix_of
+from .files import path_of, reason, suffix_of
 
 
 @contextlib.contextmanager
@@ -41,7 +41,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     ...     print(os.listdir(folder), temporary.name.endswith(".nii.gz"))
     ['scan.nii.gz'] True
     """
-    path = _path(path, "a file")
+    path = path_of(path)
     if path.is_dir():
         raise FileError(f"{path} is a folder; give the name of a file")
     temporary = path.with_name(f".{secrets.token_hex(8)}{suffix_of(path)}")
@@ -88,7 +88,7 @@ def writable_folder(path: str | os.PathLike) -> Path:
     ...     print(writable_folder(Path(folder) / "a" / "b").is_dir())
     True
     """
-    path = _path(path, "a folder")
+    path = path_of(path, "a folder")
     try:
         path.mkdir(parents=True, exist_ok=True)
         probe = path / f".{secrets.token_hex(8)}"
@@ -97,9 +97,3 @@ def writable_folder(path: str | os.PathLike) -> Path:
     except (OSError, ValueError) as error:
         raise FileError(f"cannot write in the folder {path}: {reason(error)}; choose another") from error
     return path
-
-
-def _path(path, what: str) -> Path:
-    if not isinstance(path, (str, os.PathLike)):
-        raise FileError(f"the path of {what} is needed, got {path!r}")
-    return Path(path)

@@ -2,10 +2,10 @@
 
     displacement         mm, components along world x, y, z in LPS, intent 1007 (vector): ITK, SimpleITK, ANTs, greedy.
                          Of intent 1006 (displacement vector) NIfTI says that they are RAS, and ITK reads them so
-    displacement-ras     mm, components in RAS
+    displacement-ras     mm, components in RAS, intent 1006
     displacement-voxel   voxels, component k along axis k of the file: moving voxel = fixed voxel + d, as networks warp
-                         arrays: phi(x) = M (F^-1 x + d), F and M from voxels to world. Needs the moving grid;
-                         headers count for nothing, since networks write any: the fixed grid does
+                         arrays, no intent: phi(x) = M (F^-1 x + d), F and M from voxels to world. Needs the moving
+                         grid; headers count for nothing, since networks write any: the fixed grid does
 
 Files of shape (x, y, z, 3) are read too. Outside its grid a field keeps its border value in classreg and is zero in
 ITK. On a sheared fixed grid, which ITK cannot hold, fields in mm are written on an orthonormal grid that covers it.
@@ -27,6 +27,7 @@ from . import vectors
 from .matrices import need_moving, ras
 
 VECTOR, RAS_VECTOR = 1007, 1006
+INTENTS = {"lps": "vector", "ras": "displacement vector", "voxel": "none"}  # what is written, so that it is told again
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,12 @@ class Displacement:
         """The total displacement, in mm on the grid that the transform was fitted on, in voxels on the first end's."""
         grid = transform.grid if self.unit == "voxel" else vectors.orthonormal(transform.transform.grid)
         frames = self._frames(grid, transform.to_grid, path)
-        vectors.write(vectors.to_frames(transform, grid, *frames), grid, path)
+        vectors.write(vectors.to_frames(transform, grid, *frames), grid, path, intent=INTENTS[self.unit])
 
     def recognise(self, path: Path) -> bool | None:
         """Vectors in ITK's layout are LPS mm, but for tools that have their own meaning for them."""
         shape, intent, name = vectors.head(path)
-        if intent not in (0, VECTOR, RAS_VECTOR) or name.startswith("NREG"):
+        if intent not in (0, VECTOR, RAS_VECTOR) or name.startswith("NREG") or len(shape) < 4:
             return False
         return True if self.unit == "lps" and intent and len(shape) == 5 else None
 

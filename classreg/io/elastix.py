@@ -275,6 +275,7 @@ def _combined(parts, begin: np.ndarray, end: np.ndarray, fixed: Grid, path: Path
         return FittedTransform.from_matrix(matrix, fixed)
     if len(bent) == 1:
         grid, u = bent[0].grid, _turned(np.linalg.inv(matrix) @ end, bent[0].u)
+        vectors.covered(grid, fixed, path)
         if bent[0].order == 3 and (found := lattice.spline(grid, u, matrix, fixed)) is not None:
             return found
         inside = bent[0].rim < 0 or lattice.holds(grid, fixed)

@@ -46,9 +46,16 @@ def reason(error: Exception) -> str:
     return (stated or lines[-1:] or [type(error).__name__])[0]
 
 
+def path_of(path, what: str = "a file") -> Path:
+    """A path, once it is found to be one; `FileError` otherwise."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise FileError(f"the path of {what} is needed, got {path!r}")
+    return Path(path)
+
+
 def existing(path: str | os.PathLike) -> Path:
     """The path of a folder or of a file that is not empty; `FileError` otherwise."""
-    path = Path(path)
+    path = path_of(path)
     try:
         info = os.stat(path)
     except FileNotFoundError as error:

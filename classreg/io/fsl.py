@@ -11,7 +11,9 @@ frame of the fixed ("reference") and the moving ("input") image:
                      place of the s-form:  d(i) = M^-1 c - c + sum_k b(i / s - k + 1) w_k
 
 No header says which of the two a warp is. `fsl` tells by the rule of fslpy: absolute where the numbers vary more than
-what is left of them without the coordinates; `fsl-relative` and `fsl-absolute` say it. In 2-D, matrices only.
+what is left of them without the coordinates. Absolute warps between images whose axes run in opposite directions fail
+that; where Q x itself would, what passes for relative and is nearer to Q x as an absolute one is refused.
+`fsl-relative` and `fsl-absolute` say which it is. In 2-D, matrices only.
 
 References: Jenkinson et al., NeuroImage 17 (2002), doi:10.1006/nimg.2002.1132; Andersson et al., FMRIB technical
 report TR07JA2 (2007).
@@ -65,7 +67,7 @@ class FSL:
             raise InputError(f"{path} declares to be of another tool (intent {intent}); name its format")
         field, grid = vectors.read(path, 3)
         p, here = frame(grid), _coordinates(grid)
-        if self.warp == "absolute" or (self.warp == "either" and _absolute(field, here)):
+        if self.warp == "absolute" or (self.warp == "either" and _absolute(field, here, _at(q, grid), path)):
             field -= here
         return FittedTransform.from_mapping(vectors.from_frames(field, grid, p, q), fixed)
 
@@ -107,14 +109,27 @@ def frame(grid: Grid) -> np.ndarray:
 
 def _coordinates(grid: Grid) -> np.ndarray:
     """FSL's coordinates of every sample, (3, *grid.shape) float32."""
-    p = frame(grid)
-    at = grid.points() @ p[:3, :3].T + p[:3, 3]
+    return _at(frame(grid), grid)
+
+
+def _at(frame: np.ndarray, grid: Grid) -> np.ndarray:
+    """Every sample in a frame, (3, *grid.shape) float32."""
+    at = grid.points() @ frame[:3, :3].T + frame[:3, 3]
     return np.moveaxis(at, -1, 0).astype(np.float32)
 
 
-def _absolute(field: np.ndarray, here: np.ndarray) -> bool:
-    """Whether a field varies more with the coordinates than without."""
-    return bool(sum(c.std() for c in field) > sum((c - h).std() for c, h in zip(field, here)))
+def _absolute(field: np.ndarray, here: np.ndarray, there: np.ndarray, path: Path) -> bool:
+    """Whether a field varies more with the coordinates than without; refused where that cannot tell."""
+    if _spread(field) > _spread(field - here):
+        return True
+    if _spread(there) < _spread(there - here) and _spread(field - there) < _spread(field + here - there):
+        raise InputError(f"{path} may be a relative or an absolute warp, which cannot be told where the axes of the "
+                         "images run in opposite directions; say which: format fsl-relative or fsl-absolute")
+    return False
+
+
+def _spread(field: np.ndarray) -> float:
+    return sum(float(component.std()) for component in field)
 
 
 def _spline(path: Path, fixed: Grid) -> np.ndarray:

@@ -31,7 +31,7 @@ from . import lattice, matrices
 from .atomic import atomic_path
 from .files import reason, suffix_of
 from .images import load
-from .vectors import orthonormal
+from .vectors import covered, orthonormal
 
 TEXT = (".tfm", ".txt")
 SUFFIXES = (*TEXT, ".mat", ".h5")
@@ -74,7 +74,8 @@ def write(transform: FittedTransform, path: Path) -> None:
 
 def recognise(path: Path) -> bool:
     """Whether a file is ITK's: by suffix, or by its first line; of .mat files, that it is no text."""
-    start = path.open("rb").read(64)
+    with path.open("rb") as file:
+        start = file.read(64)
     if suffix_of(path) == ".mat":
         return b"\0" in start
     return suffix_of(path) != ".txt" or start.startswith(b"#Insight Transform File")
@@ -128,7 +129,7 @@ def _load(path: Path):
         _check_matlab(path)
     try:
         return sitk.ReadTransform(str(path))
-    except (RuntimeError, MemoryError) as error:
+    except (RuntimeError, MemoryError, UnicodeDecodeError) as error:
         if "create an instance of" in str(error) or "is not supported" in str(error):
             raise FileError(f"cannot read {path}: SimpleITK does not know its class of transform; convert it "
                             "to an affine, B-spline or displacement field transform") from error
@@ -203,7 +204,7 @@ def _from_itk(found, grid: Grid, path: Path) -> FittedTransform:
         field = load(first.GetDisplacementField(), channels="last")
         return FittedTransform.from_mapping(Mapping(matrix, field.array, field.grid), grid)
     if len(parts) == 1 and isinstance(first, sitk.BSplineTransform):
-        spline = _from_spline(first, matrix, grid)
+        spline = _from_spline(first, matrix, grid, path)
         if spline is not None:
             return spline
     inner = first if len(parts) == 1 else sitk.CompositeTransform(parts)
@@ -224,12 +225,13 @@ def _matrix(found) -> np.ndarray:
     return out
 
 
-def _from_spline(found, matrix: np.ndarray, fixed: Grid) -> FittedTransform | None:
-    """A cubic spline whose lattice holds the fixed samples, else None."""
+def _from_spline(found, matrix: np.ndarray, fixed: Grid, path: Path) -> FittedTransform | None:
+    """A cubic spline whose lattice holds the fixed samples, else None; refused if it lies beside them."""
     d, numbers = fixed.ndim, np.array(found.GetFixedParameters())
     size, spacing, origin = numbers[:d].astype(int), numbers[2 * d:3 * d], numbers[d:2 * d]
+    points = Grid.from_spacing(tuple(size[::-1].tolist()), spacing[::-1], origin, numbers[3 * d:])
+    covered(points, fixed, path)
     if found.GetOrder() != 3 or size.min() < 4:
         return None
-    points = Grid.from_spacing(tuple(size[::-1].tolist()), spacing[::-1], origin, numbers[3 * d:])
     u = np.array(found.GetParameters()).reshape((d, *points.shape))
     return lattice.spline(points, u, matrix, fixed)

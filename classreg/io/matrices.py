@@ -60,7 +60,7 @@ def need_moving(moving: Grid | None, path: Path, tool: str) -> Grid:
 def is_text(path: Path) -> bool:
     """Whether a file is rows of numbers and nothing else."""
     try:
-        return _rows(path) is not None
+        return bool(_rows(path))
     except FileError:
         return False
 

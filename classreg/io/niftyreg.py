@@ -71,8 +71,6 @@ class NiftyReg:
         u[:2] *= -1
         if kind not in (DISPLACEMENT, BARE_VELOCITY):
             u -= _moved(before if kind == VELOCITY else np.eye(len(before)), grid)
-        if not np.isfinite(u).all():
-            raise InputError(f"{path} holds numbers that are not finite; write it again")
         back, matrix = np.linalg.inv(before), after @ before
         if kind in GRIDS:  # a spline of E0 x
             grid = Grid(grid.shape, back @ grid.affine)
@@ -112,14 +110,13 @@ class NiftyReg:
         _write(out.astype(np.float32), grid, path, kind)
 
 
-class Recognised(NiftyReg):
-    """The format under its own name, as which its files are known."""
-
     def recognise(self, path: Path) -> bool | None:
-        """Whether the header says so; no matrix does."""
+        """Whether the header says so, under its own name; no matrix does."""
         if suffix_of(path) == ".txt":
             return None if matrices.is_text(path) else False
-        return vectors.head(path)[2] == NAME
+        if vectors.head(path)[2] != NAME:
+            return False
+        return True if self.kind is None else None
 
 
 def _header(path: Path, d: int) -> tuple[int, int, np.ndarray, np.ndarray]:

@@ -29,10 +29,10 @@ from ..errors import FileError, InputError, OptionError, unknown
 from ..fitted import FittedTransform
 from ..grid import Grid
 from ..image import Image
-from . import elastix, itk, learn2reg, niftyreg, npz, ras
+from . import elastix, itk, learn2reg, niftyreg, npz, ras, vectors
 from .bundle import Bundle
 from .displacement import Displacement
-from .files import existing, suffix_of
+from .files import existing, path_of, suffix_of
 from .fsl import FSL
 
 log = logging.getLogger("classreg")
@@ -57,7 +57,7 @@ FORMATS: dict[str, Any] = {
     "learn2reg": learn2reg,
     "npz": npz,
     "elastix": elastix,
-    "niftyreg": niftyreg.Recognised(),
+    "niftyreg": niftyreg.NiftyReg(),
     "niftyreg-deformation": niftyreg.NiftyReg(niftyreg.DEFORMATION),
     "niftyreg-displacement": niftyreg.NiftyReg(niftyreg.DISPLACEMENT),
 }
@@ -149,16 +149,19 @@ def write_transform(transform: FittedTransform, path, *, format: str = "auto") -
     if not isinstance(transform, FittedTransform):
         raise InputError(f"a FittedTransform is needed, not {type(transform).__name__}; for a result give "
                          "result.transform, for a matrix FittedTransform.from_matrix(matrix, grid)")
-    steps = [(transform, path)]
+    parts, paths = [transform], [path]
     if isinstance(path, (list, tuple)):
         first = _order(format, len(path)) != "last"
         if len(path) != 2 or transform.linear:
             raise OptionError("a list is two files, the warp and the matrix of a deformable transform; got "
                               f"{len(path)} for one of model {transform.model!r}")
-        steps = list(zip(transform.parts(), path if first else path[::-1]))
-    for part, target in steps:
-        target = Path(target)
-        _format(_by_suffix(target) if format == "auto" else format, target, "write").write(part, target)
+        parts, paths = transform.parts(), path if first else path[::-1]
+    paths = [path_of(target) for target in paths]
+    if len({target.resolve() for target in paths}) < len(paths):
+        raise OptionError(f"the warp and the matrix cannot both be {paths[0]}; give two names")
+    formats = [_format(_by_suffix(target) if format == "auto" else format, target, "write") for target in paths]
+    for part, target, found in zip(parts, paths, formats):
+        found.write(part, target)
 
 
 def suffixes() -> tuple[str, ...]:
@@ -243,22 +246,9 @@ def _checked(found: FittedTransform, path: Path, grid: Grid, place: bool) -> Fit
         raise InputError(f"{path} holds numbers that are not finite; write it again")
     if abs(np.linalg.det(found.matrix)) < 1e-9:
         raise InputError(f"the matrix in {path} is not invertible: {found.matrix.tolist()}")
-    if place and not found.linear:
-        _check_place(found.transform.grid, grid, path)
-    return found
-
-
-def _check_place(field: Grid, grid: Grid, path: Path) -> None:
-    """Refuse a field that lies beside the image, and warn of one that leaves much of it out."""
-    ends = [np.linspace(0, n - 1, min(n, 9)) for n in grid.shape]
-    index = field.to_index(grid.to_world(np.stack(np.meshgrid(*ends, indexing="ij"), -1)))
-    share = float(((index > -1) & (index < field.shape)).all(-1).mean())
-    if share == 0:
-        apart = np.linalg.norm(field.centre - grid.centre)
-        raise InputError(f"the field in {path} lies elsewhere: its centre is {apart:.4g} mm from the image that it "
-                         "should begin at; it belongs to another image, or goes the other way (inverse=True)")
-    if share < COVERED:
+    if place and not found.linear and (share := vectors.covered(found.transform.grid, grid, path)) < COVERED:
         log.warning("%s: the field covers %.0f %% of the image; beyond, it keeps its border value", path, 100 * share)
+    return found
 
 
 def _read_list(paths: list, fixed: Grid, moving: Grid | None, format: str, inverse) -> FittedTransform:

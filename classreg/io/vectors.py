@@ -15,6 +15,7 @@ Must not import: SimpleITK, metrics, the engine. nibabel is imported on first us
 from __future__ import annotations
 
 import contextlib
+import gzip
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,7 +96,7 @@ def array(path: Path) -> np.ndarray:
 
     with _reading(path):
         file = nib.load(path, mmap=False)
-        _check_size(file, path)
+        _check_whole(file, path)
         return np.asarray(file.dataobj)
 
 
@@ -111,9 +112,23 @@ def read(path: Path, d: int) -> tuple[np.ndarray, Grid]:
                          f"image needs {needed}")
     with _reading(path):
         file = nib.load(path, mmap=False)
-        _check_size(file, path)
+        _check_whole(file, path)
         image = nifti.from_nibabel(file.slicer[:, :, :, 0] if d == 3 and len(shape) == 5 else file, "last", str(path))
+    if not (np.abs(image.array) <= np.finfo(np.float32).max).all():
+        raise InputError(f"{path} holds numbers that are not finite; write it again")
     return image.array.astype(np.float32), image.grid
+
+
+def covered(field: Grid, grid: Grid, path: Path) -> float:
+    """The share of an image that a field, or a lattice, covers; InputError where it lies beside it."""
+    ends = [np.linspace(0, n - 1, min(n, 9)) for n in grid.shape]
+    index = field.to_index(grid.to_world(np.stack(np.meshgrid(*ends, indexing="ij"), -1)))
+    share = float(((index > -1) & (index < field.shape)).all(-1).mean())
+    if share == 0:
+        apart = np.linalg.norm(field.centre - grid.centre)
+        raise InputError(f"the field in {path} lies elsewhere: its centre is {apart:.4g} mm from the image that it "
+                         "should begin at; it belongs to another image, or goes the other way (inverse=True)")
+    return share
 
 
 def fitting(field: np.ndarray, fixed: Grid, path: Path) -> Grid:
@@ -124,7 +139,7 @@ def fitting(field: np.ndarray, fixed: Grid, path: Path) -> Grid:
     return fixed
 
 
-def write(field: np.ndarray, grid: Grid, path: Path, *, axes: int = 5, intent="vector") -> None:
+def write(field: np.ndarray, grid: Grid, path: Path, *, axes: int = 5, intent: str) -> None:
     """Write vectors (d, *grid.shape) as (x, y, z, 1, d), in 2-D (x, y, 1, 1, 2), or with 4 axes as (x, y, z, d)."""
     import nibabel as nib
 
@@ -165,6 +180,11 @@ def _reading(path: Path) -> Iterator[None]:
                         "copy or download it again") from error
 
 
-def _check_size(file, path: Path) -> None:
+def _check_whole(file, path: Path) -> None:
+    packed = suffix_of(path).endswith(".gz")
     declared = file.dataobj.offset + math.prod(file.shape) * file.dataobj.dtype.itemsize
-    check_declared(declared, path, GZIP_RATIO if suffix_of(path).endswith(".gz") else 1)
+    check_declared(declared, path, GZIP_RATIO if packed else 1)
+    if packed:
+        with gzip.open(path) as stream:
+            while stream.read(1 << 20):  # the checksum stands at the very end, behind the last voxel
+                pass
