@@ -19,7 +19,7 @@ from classreg.errors import FileError, InputError, OptionError
 from classreg.fitted import FittedTransform
 from classreg.grid import Grid
 from classreg.image import Image
-from classreg.io import FORMATS, load, read_transform, save_image, write_transform
+from classreg.io import load, read_transform, save_image, write_transform
 from classreg.mapping import Mapping
 from classreg.transforms import BSpline
 
