@@ -8,7 +8,9 @@ Analysis 2008, doi:10.1016/j.media.2007.06.004; Avants et al., NeuroImage 2011, 
 
 In SyN[step, update, total] both images move to a middle: each of the two fields takes the smoothed gradient (a variance
 of 3 voxels), scaled so that its longest vector is `step` voxels. Here both are the two halves of one velocity, which so
-takes twice the step.
+takes twice the step. ANTs composes its fields by linear interpolation, which smooths them a little at each step
+although the variance of the total field is 0; adding velocities does not, so that a Gaussian of half a voxel stands in
+for it (chosen on five pairs of slices, by overlap and deviation of log J).
 
 Must not import: api, io, numba, cupy.
 """
@@ -26,11 +28,14 @@ from .base import NEVER, Baseline, affine_stages, levels_of
 SOURCE = ("Avants et al., Medical Image Analysis 2008, doi:10.1016/j.media.2007.06.004; Avants et al., NeuroImage "
           "2011, doi:10.1016/j.neuroimage.2010.09.025")
 
-DIFFERS = ("both halves of the map belong to one stationary velocity, where ANTs moves two fields and keeps their "
-           "inverses; linear stages use every voxel and a quasi-Newton method, not a fifth of the voxels and steepest "
-           "descent; the metric's window is in mm of the finest spacing; images are not cut off at percentiles of 0.5 "
-           "but of 0.05; a level gives on its best field, not its last; forces are those "
-           "of whole windows, not of their centres")
+DIFFERS = ("both halves of the map belong to one stationary velocity, smoothed by half a voxel, where ANTs composes two "
+           "fields and keeps their inverses; linear stages use every voxel and a quasi-Newton method, not a fifth of "
+           "the voxels and steepest descent; forces are those of whole windows, not of their centres; windows are in "
+           "mm of the finest spacing; intensities are cut off at the percentiles 0.05 and 99.95; a level gives on its "
+           "best field, not its last")
+
+#: voxels by which the velocity is smoothed, for what composing fields by linear interpolation does to them
+COMPOSING = 0.5
 
 
 def syn_stage(grid: Grid, metric: dict, step: float, factors: Sequence[float], iterations: Sequence[int]) -> Stage:
@@ -39,7 +44,7 @@ def syn_stage(grid: Grid, metric: dict, step: float, factors: Sequence[float], i
                                                      "patience": NEVER},
                  levels_of(grid, factors, iterations),
                  ({"name": "gaussian", "sigma": sqrt(3), "acts_on": "update"},
-                  {"name": "gaussian", "sigma": 0.0, "acts_on": "velocity"}), tolerance=1e-6)
+                  {"name": "gaussian", "sigma": COMPOSING, "acts_on": "velocity"}), tolerance=1e-6)
 
 
 def syn(fixed: Image, moving: Image) -> Plan:
