@@ -28,11 +28,11 @@ from .base import NEVER, Baseline, affine_stages, levels_of
 SOURCE = ("Avants et al., Medical Image Analysis 2008, doi:10.1016/j.media.2007.06.004; Avants et al., NeuroImage "
           "2011, doi:10.1016/j.neuroimage.2010.09.025")
 
-DIFFERS = ("both halves of the map belong to one stationary velocity, smoothed by half a voxel, where ANTs composes two "
-           "fields and keeps their inverses; linear stages use every voxel and a quasi-Newton method, not a fifth of "
-           "the voxels and steepest descent; forces are those of whole windows, not of their centres; windows are in "
-           "mm of the finest spacing; intensities are cut off at the percentiles 0.05 and 99.95; a level gives on its "
-           "best field, not its last")
+DIFFERS = ("both halves of the map belong to one stationary velocity, smoothed by half a voxel, where ANTs composes "
+           "two fields and keeps their inverses; linear stages use every voxel and a quasi-Newton method, not a "
+           "fifth of the voxels and steepest descent; forces are those of whole windows, not of their centres; "
+           "windows are in mm of the finest spacing; intensities are cut off at the percentiles 0.05 and 99.95; a "
+           "level gives on its best field, not its last")
 
 #: voxels by which the velocity is smoothed, for what composing fields by linear interpolation does to them
 COMPOSING = 0.5

@@ -42,7 +42,7 @@ GREEDY = Baseline(
     imitates="greedy (picsl_greedy): -a -dof 12 and deformable, -m WNCC 2x2x2 -n 100x50x10; -s 1.732vox 0.7071vox",
     source="Yushkevich et al., Alzheimer's & Dementia 2016, doi:10.1016/j.jalz.2016.06.205",
     differs="levels grow toward isotropic where greedy shrinks every axis; windows and widths are in mm of the finest "
-            "spacing, not in voxels of each axis; windows without structure are damped, where greedy adds noise to both "
-            "images; the affine is found without jitter; a level ends once the value rises, and gives on its best "
+            "spacing, not in voxels of each axis; windows without structure are damped, where greedy adds noise to "
+            "both images; the affine is found without jitter; a level ends once the value rises, and gives on its best "
             "field",
     plan=greedy)
