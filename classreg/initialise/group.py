@@ -70,7 +70,7 @@ def group_start(images: Sequence[Image], names: Sequence[str], init: str = "auto
     small = [shrink(image, resolution) for image in images]
     best = None
     for hub in _hubs(small):
-        found = _aligned(small, names, hub, control)
+        found = _aligned(small, names, hub, init == "auto", control)
         if control.stopped:
             return still, "init: identity (stopped before the search ended)"
         if best is None or sum(v for v, *_ in found) > sum(v for v, *_ in best[1]):
@@ -98,8 +98,11 @@ def _hubs(images) -> list[int]:
     return [int(k) for k in np.argsort(-sums, kind="stable")[:HUBS]]
 
 
-def _aligned(images, names, hub: int, control) -> list[tuple[float, float, np.ndarray]]:
-    """Of each image, how well it is connected to the hub, how well under the headers alone, and the motion."""
+def _aligned(images, names, hub: int, easy: bool, control) -> list[tuple[float, float, np.ndarray]]:
+    """Of each image, how well it is connected to the hub, how well under the headers alone, and the motion.
+
+    Where that is `easy`, nothing is refined for images that no candidate connects much better than the headers do.
+    """
     out, f = [], images[hub]
     model = Linear(f.grid, "rigid")
     for k, m in enumerate(images):
@@ -109,6 +112,9 @@ def _aligned(images, names, hub: int, control) -> list[tuple[float, float, np.nd
         tried = [matrix for _, matrix in candidates(f, m, ("identity", "geometry", "mass", "moments"))]
         tried += _turned(f, m)
         values = [_connection(f, m, matrix) for matrix in tried]
+        if easy and values[0] > 0 and max(values) <= GAIN * values[0]:
+            out.append((values[0], values[0], tried[0]))
+            continue
         order = [int(i) for i in np.argsort(-np.array(values), kind="stable")[:REFINED]]
         refined = {}
         for i in {0, *order}:  # what the headers say is refined in any case, to compare with
