@@ -26,7 +26,7 @@ from rich.table import Column, Table
 from rich.text import Text
 from typer.core import TyperGroup
 
-from .cli_group import group
+from .cli_group import group, motion
 from .errors import ClassregError, FileError, OptionError, unknown
 
 COLOURS = {"error": "bold red", "warning": "yellow", "note": "dim"}
@@ -56,6 +56,7 @@ class Commands(TyperGroup):
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command()(group)
+app.command()(motion)
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing but errors.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")]

@@ -20,8 +20,8 @@ FLOORS = {
     1: "draws grid image jacobian mapping pyramid sampling transforms",
     2: "metrics regularisers priors",
     3: "engine fitted gauge hessian objective optimisers planning resample schedule stopping",
-    4: "api baselines check compare datasets door evaluate group initialise io memory models preflight result save "
-       "uncertainty",
+    4: "api baselines check compare datasets door evaluate group initialise io memory models motion "
+       "preflight result save uncertainty",
     5: "cli cli_group plot report report_group warmup",
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}
