@@ -29,7 +29,7 @@ EVERY = pytest.mark.parametrize("name", GROUP_METRICS)
 
 
 #: options of those that would take long
-QUICK = {"gmm": dict(classes=2, restarts=1), "xcoreg": dict(restarts=2)}
+QUICK = {"gmm": dict(classes=2, restarts=1), "xcoreg": dict(classes=5, restarts=2)}
 
 
 def made(name):

@@ -12,12 +12,12 @@ one step of expectation maximisation,
     gamma_k <- softmax_k [log pi_k + log a_k + t sum_j w_j log f_jk(u_j)],   t = min(1, tempering / N),
 
 in the log domain, mixed with a little of the uniform; log f is smoothed by the window and linear between bins. Without
-t, many images with noise of their own make gamma binary, and it freezes. a_k is an atlas, or gamma smoothed, or their
-product, or 1. The first refresh of a level begins from the atlas, or from k-means of some samples, several times, and
-keeps the start that is best after ten steps; a class that loses its samples there takes half of the one with most
-entropy. With `hold` gamma is the atlas throughout: class maps from elsewhere, to which the images are registered. c_j,
-an image's weight where others are seen, keeps a lone image from agreeing with itself. gamma is held in the gradient,
-exact at its fixed points.
+t, several images with noise of their own make gamma binary, and it freezes where they do not fit yet. a_k is an atlas,
+or gamma smoothed, or their product, or 1. The first refresh of a level begins from the atlas, or from k-means of some
+samples, several times, and keeps the start that is best after ten steps; a class that loses its samples there takes
+half of the one with most entropy. With `hold` gamma is the atlas throughout: class maps from elsewhere, to which the
+images are registered. c_j, an image's weight where others are seen, keeps a lone image from agreeing with itself. gamma
+is held in the gradient, exact at its fixed points.
 Source: Luo and Zhuang, IEEE TPAMI 2023, doi:10.1109/TPAMI.2022.3225418; what is not theirs: the start, the tempering,
 the look-up, frozen bin ranges, c_j.
 
@@ -52,11 +52,13 @@ class XCoReg(GroupMetric):
     Parameters
     ----------
     classes : int
-        How many, 2 to 64. Tissues and background; for two images rather more.
+        How many, 2 to 64: tissues, background and what lies between them. Fewer than there are tissues blur the
+        template, more cost little else than time.
     bins : int
         Histogram bins per image, 4 to 256.
     tempering : float
-        How many independent images the posterior takes the evidence of, at most.
+        How many independent images the posterior takes the evidence of, at most; at least 1. High values make it
+        binary, and the motions of a step then small.
     smoothing : float
         Deviation in mm of the Gaussian that smooths the posterior into a prior; 0 for none.
     restarts : int
@@ -76,7 +78,7 @@ class XCoReg(GroupMetric):
         For options out of bounds, and an atlas with fewer than two channels or negative probabilities.
     """
 
-    def __init__(self, classes: int = 5, bins: int = 32, tempering: float = 8.0, smoothing: float = 0.0,
+    def __init__(self, classes: int = 8, bins: int = 32, tempering: float = 2.0, smoothing: float = 0.0,
                  restarts: int = 3, seed: int = 0, atlas: Image | None = None, hold: bool = False):
         if atlas is not None:
             if atlas.channels < 2 or not np.min(atlas.data) >= 0:
