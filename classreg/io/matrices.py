@@ -52,8 +52,8 @@ def only(transform: FittedTransform, path: Path) -> np.ndarray:
 def need_moving(moving: Grid | None, path: Path, tool: str) -> Grid:
     """The moving grid, without which one cannot go on."""
     if moving is None:
-        raise OptionError(f"{path}: {tool} counts in voxels of both images, so the moving grid is needed: read with "
-                          "moving=; before writing, dataclasses.replace(transform, to_grid=grid)")
+        raise OptionError(f"{path}: {tool} counts in voxels of both images, so the moving grid is needed: give moving= "
+                          "(--moving); before writing, dataclasses.replace(transform, to_grid=grid)")
     return moving
 
 

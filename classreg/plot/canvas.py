@@ -9,7 +9,7 @@ May import anything below and matplotlib; nothing imports it but `plot` and `rep
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
@@ -83,7 +83,9 @@ def canvas(grid: Grid, at: Sequence[int] | None, plane: str | None, ax, bar: boo
         return _new(views, bar)
     if isinstance(ax, Axes):
         ax, views = [ax], views[:1]
-    axes = list(ax)
+    axes = list(ax) if isinstance(ax, Iterable) else [ax]
+    for one in axes:
+        figure_of(one)
     if len(axes) != len(views):
         raise OptionError(f"ax has {len(axes)} axes for {len(views)} planes ({', '.join(v.name for v in views)}); give "
                           "one axes per plane, or name one plane (plane='axial')")

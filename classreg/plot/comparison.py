@@ -8,7 +8,7 @@ May import anything below and matplotlib; nothing imports it but `plot`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -59,6 +59,8 @@ def boxes(values: Mapping, *, measure: str = "", ax=None) -> Figure:
         raise InputError("some methods have labels and some have not; give all of them numbers, or all of them labels")
     methods = list(values)
     labels = list(dict.fromkeys(label for row in values.values() for label in row)) if nested[0] else [None]
+    if not labels:
+        raise InputError("the methods have no labels; give each a mapping of label to numbers")
     count = len(methods) * len(labels)
     if ax is None:
         ax = blank(5.5, min(HIGHEST, 0.7 + ROW * count * (0.75 if nested[0] else 1))).add_subplot()
@@ -67,6 +69,8 @@ def boxes(values: Mapping, *, measure: str = "", ax=None) -> Figure:
         for k, method in enumerate(methods):
             place = i * (len(methods) + 0.8) + k
             row = values[method] if label is None else values[method].get(label, ())
+            if not isinstance(row, Iterable):
+                raise InputError(f"values of {method!r} are {row!r}; give a row of numbers, one per case")
             numbers = real_numbers(list(row), f"values of {method!r}").astype(float).ravel()
             found = numbers[np.isfinite(numbers)]
             missing = f" ({len(numbers) - len(found)} missing)" if len(found) < len(numbers) else ""
@@ -82,9 +86,11 @@ def boxes(values: Mapping, *, measure: str = "", ax=None) -> Figure:
     ax.set_axisbelow(True)
     bare(ax)
     if nested[0]:
-        ax.legend(handles=[Patch(facecolor=COLOURS[k % len(COLOURS)], label=str(name), alpha=0.6)
-                           for k, name in enumerate(methods)], frameon=False, fontsize=8, labelcolor=TEXT,
-                  loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=min(4, len(methods)))
+        names = ax.legend(handles=[Patch(facecolor=COLOURS[k % len(COLOURS)], label=str(name), alpha=0.6)
+                                   for k, name in enumerate(methods)], frameon=False, fontsize=8, labelcolor=TEXT,
+                          loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=min(4, len(methods)))
+        for text in names.get_texts():
+            text.set_parse_math(False)
     return figure
 
 

@@ -36,7 +36,7 @@ def convergence(history, *, ax=None) -> Figure:
     Raises
     ------
     InputError
-        If there are no records.
+        If there are no records, or what is given is none.
 
     Examples
     --------
@@ -45,7 +45,11 @@ def convergence(history, *, ax=None) -> Figure:
     ['affine, level 0', 'affine, level 1']
     """
     records = getattr(history, "history", history)
-    groups = levels([asdict(r) if is_dataclass(r) else r for r in records])
+    try:
+        groups = levels([asdict(r) if is_dataclass(r) else r for r in records])
+    except (TypeError, KeyError) as error:
+        raise InputError("a history is a result, or records with stage, level, iteration and value, such as those of "
+                         f"result.history; got {type(history).__name__}") from error
     if not groups:
         raise InputError("the history is empty: there is nothing to draw before the first iteration")
     if ax is not None:

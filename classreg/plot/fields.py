@@ -16,13 +16,13 @@ from matplotlib.colors import ListedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from ..errors import InputError, OptionError
+from ..errors import InputError
 from ..evaluate import curl_magnitude
 from ..fitted import FittedTransform
 from ..result import Result
 from . import shades
 from .canvas import DARK, FOLD, LIGHT, LINE, canvas, colour_bar, finish, legend, round_below
-from .given import field_of, grid_of, image_of, mask_of, middle
+from .given import check_above, field_of, grid_of, image_of, mask_of, middle
 from .outlines import outline
 from .pictures import paint
 
@@ -107,8 +107,7 @@ def quiver(transform, grid=None, *, image=None, linear: bool = False, stretch: f
     >>> float(figure.axes[0].collections[0].U[0])
     1.0
     """
-    if stretch is not None and not (np.isfinite(stretch) and stretch > 0):
-        raise OptionError(f"stretch is {stretch!r}; it must be a finite number above 0")
+    check_above(stretch, 0, "stretch")
     field, grid = field_of(transform, grid, linear)
     if image is None and isinstance(transform, Result) and grid.same_as(transform.fixed.grid):
         image = transform.fixed
@@ -120,21 +119,21 @@ def quiver(transform, grid=None, *, image=None, linear: bool = False, stretch: f
         limits = shades.window(below)
         paint(on, [shades.picture(below, view, limits) // 2 for view in on.views])  # dimmed, for the arrows' sake
     gap = max(max(view.size) for view in on.views) / ARROWS
-    arrows = []
+    arrows, shown = [], np.where(np.isfinite(field), field, np.nan)
     for _, view in on:
         right, down = view.centres()
         every = np.ix_(*(_inner(n, max(1, round(gap / mm))) for n, mm in zip((len(down), len(right)), view.step)))
-        length = np.sqrt(np.square(view.cut(field)[every], dtype=float).sum(-1))
-        arrows.append((right[every[1][0]], down[every[0][:, 0]], view.motion(field, grid)[every], length))
+        length = np.sqrt(np.square(view.cut(shown)[every], dtype=float).sum(-1))
+        arrows.append((right[every[1][0]], down[every[0][:, 0]], view.motion(shown, grid)[every], length))
     top = max(float(np.nan_to_num(length).max(initial=0)) for *_, length in arrows)
     within = np.concatenate([np.hypot(*np.moveaxis(motion, -1, 0)).ravel() for *_, motion, _ in arrows])
     longest = float(np.percentile(np.nan_to_num(within), 98))
     stretch = stretch or (round_below(2 * gap / longest) if longest > 0 else 1.0)
     for (panel, _), (right, down, motion, length) in zip(on, arrows):
-        shown = panel.quiver(right, down, motion[..., 0], motion[..., 1], length, angles="xy", scale_units="xy",
+        drawn = panel.quiver(right, down, motion[..., 0], motion[..., 1], length, angles="xy", scale_units="xy",
                              scale=1 / stretch, units="dots", width=1.3, headwidth=4, headlength=5, headaxislength=4.5,
                              cmap=_part("viridis_r" if below is None else "plasma"), norm=Normalize(0, top or 1.0))
-    colour_bar(on, shown, "motion, mm" + ("" if stretch == 1 else f"; arrows {stretch:g} times as long"))
+    colour_bar(on, drawn, "motion, mm" + ("" if stretch == 1 else f"; arrows {stretch:g} times as long"))
     return finish(on, DARK if below is None else LIGHT)
 
 
@@ -169,8 +168,7 @@ def jacobian(det, grid=None, *, mask=None, limit: float | None = None, at: Seque
     >>> float(figure.axes[0].images[0].norm(1.0))
     0.5
     """
-    if limit is not None and not (np.isfinite(limit) and limit > 1):
-        raise OptionError(f"limit is {limit!r}; it must be a finite number above 1, the determinant at the red end")
+    check_above(limit, 1, "limit, the determinant at the red end,")
     given = det
     if isinstance(det, (Result, FittedTransform)):
         transform = det.transform if isinstance(det, Result) else det
@@ -232,8 +230,7 @@ def curl(transform, grid=None, *, mask=None, linear: bool = False, limit: float 
     >>> float(curl(np.zeros((2, 4, 5))).axes[0].images[0].get_array().max())
     0.0
     """
-    if limit is not None and not (np.isfinite(limit) and limit > 0):
-        raise OptionError(f"limit is {limit!r}; it must be a finite number above 0")
+    check_above(limit, 0, "limit")
     field, grid = field_of(transform, grid, linear)
     values, inside = curl_magnitude(field, grid), mask_of(mask, grid)
     if limit is None:

@@ -5,6 +5,8 @@ May import anything below; nothing imports it but `plot`.
 
 from __future__ import annotations
 
+import numbers
+
 import numpy as np
 
 from ..errors import InputError, OptionError
@@ -29,6 +31,12 @@ def image_of(source, spacing=None, channel: int | None = None, name: str = "imag
     if not (isinstance(channel, (int, np.integer)) and 0 <= channel < image.channels):
         raise OptionError(f"channel is {channel!r}, but the {name} has {image.channels}; count from 0")
     return Image(image.data[channel].reshape(image.grid.shape), image.grid, image.weight)
+
+
+def check_above(value: float | None, least: float, name: str) -> None:
+    """Raise OptionError unless an option that was given is a finite number above the least."""
+    if value is not None and not (isinstance(value, numbers.Real) and np.isfinite(value) and value > least):
+        raise OptionError(f"{name} is {value!r}; it must be a finite number above {least}")
 
 
 def pair_of(fixed, warped, spacing=None, channel=None) -> tuple[Image, Image]:

@@ -65,10 +65,10 @@ def contour(image, labels, other=None, *, only: Sequence[int] | None = None, at:
             other = Image(other, moving.grid)
         maps.append(labels_of(other, image, "second label map", through))
     values = np.unique(np.concatenate([np.unique(m) for m in maps]))
-    values = [v for v in values if (v != 0 if only is None else v in list(only))]
+    values = [v for v in values if np.isfinite(v) and (v != 0 if only is None else v in list(only))]
     if not values:
         raise InputError("there is nothing to outline: the label maps hold "
-                         + ("only 0" if only is None else f"none of the labels {list(only)}"))
+                         + ("no label but 0" if only is None else f"none of the labels {list(only)}"))
     drawn = [np.isin(m, values) for m in maps]
     at = centre(image, next(d for d in drawn if d.any())) if at is None else at
     on = canvas(image.grid, at, plane, ax)

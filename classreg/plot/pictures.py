@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from ..errors import OptionError
 from . import shades
 from .canvas import DARK, canvas, colour_bar, diverging, finish
-from .given import image_of, mask_of, pair_of
+from .given import check_above, image_of, mask_of, pair_of
 from .views import centre
 
 
@@ -137,6 +137,7 @@ def difference(fixed, warped=None, *, limit: float | None = None, mask=None, at:
     >>> figure.axes[0].images[0].get_clim()
     (-3.0, 3.0)
     """
+    check_above(limit, 0, "limit")
     a, b = pair_of(fixed, warped, spacing, channel)
     inside = mask_of(mask, a.grid)
     grey = [image.data.mean(0, dtype=float) if image.channels == 3 else image.data[0].astype(float) for image in (a, b)]
@@ -146,8 +147,6 @@ def difference(fixed, warped=None, *, limit: float | None = None, mask=None, at:
         found = np.abs(values[np.isfinite(values)])
         limit = float(np.percentile(found, 99)) if found.size else 0.0
         limit = limit or float(found.max(initial=0)) or 1.0
-    elif not (np.isfinite(limit) and limit > 0):
-        raise OptionError(f"limit is {limit!r}; it must be a finite number above 0")
     on = canvas(a.grid, centre(a, inside) if at is None else at, plane, ax, bar=True)
     for panel, view in on:
         shown = panel.imshow(np.ma.masked_invalid(view.cut(values)), norm=diverging(limit), cmap=colormaps["RdBu_r"],

@@ -102,7 +102,11 @@ def planes(grid: Grid, at: Sequence[int] | None = None) -> list[Plane]:
     ['axial', 'coronal', 'sagittal']
     """
     d = grid.ndim
-    at = [n // 2 for n in grid.shape] if at is None else [int(i) for i in at]
+    try:
+        at = [n // 2 for n in grid.shape] if at is None else [int(i) for i in at]
+    except (TypeError, ValueError) as error:
+        raise OptionError(f"at is {at!r}; give one array index per axis, such as {tuple(n // 2 for n in grid.shape)}"
+                          ) from error
     if len(at) != d or any(not 0 <= i < n for i, n in zip(at, grid.shape)):
         raise OptionError(f"at={at} is no sample of a grid of shape {grid.shape}; "
                           "give one array index per axis, from 0 to the axis' length - 1")
