@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from itertools import permutations
 
 import numpy as np
@@ -56,6 +57,25 @@ def test_the_same_bits_for_any_number_of_threads(name, monkeypatch):
             value, adjoints = metric(stack, weights)
             found.add((value, np.stack(adjoints).tobytes()))
     assert len(found) == 1
+
+
+@EVERY
+def test_nothing_of_image_size_is_allocated_in_an_iteration(name):
+    shape = (40, 60, 64)
+    base = np.random.default_rng(0).standard_normal((3, 1, *shape)).astype(np.float32)
+    weights, grid = np.ones((3, *shape), np.float32), Grid.from_spacing(shape)
+    with Workspace(1):
+        metric = refreshed(made(name), base, weights, grid, 2)
+        metric(base, weights)
+        tracemalloc.start()
+        try:
+            if hasattr(metric, "refresh"):
+                metric.refresh(base, weights)
+            metric(base, weights)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert peak < weights[0].nbytes, "tables are smaller"
 
 
 def test_variance_is_the_mean_variance_and_a_lone_image_does_not_agree():
