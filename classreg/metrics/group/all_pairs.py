@@ -4,7 +4,7 @@ Of two images it is `metric.pair`, the energy of symmetric registration. The cos
 each refresh draws some pairs: those that follow each other in a few random orders of the images, taken round. Every
 image is then in as many pairs as any other, all hang together, and every pair is as likely, so the mean is that of all
 on average. A pair counts where both are seen. Accumulated pairwise estimates: Wachinger and Navab, IEEE TPAMI 2013,
-doi:10.1109/TPAMI.2012.181; the choice of pairs is ours.
+doi:10.1109/TPAMI.2012.196; the choice of pairs is ours.
 
 Must not import: transforms, optimisers, engine, numba, cupy.
 """
