@@ -124,7 +124,9 @@ def _write(path: Path, text: str) -> None:
 
 
 def _draw(table: Table, folder: Path) -> None:
-    """Boxes of what was scored, of overlap for each label too."""
+    """Boxes of what was scored, of overlap for each label too; none of a former comparison."""
+    for old in folder.glob("boxes-*.png"):
+        old.unlink(missing_ok=True)
     for name in DRAWN:
         of_cases = {method: list(table.values[method, name].values()) for method in table.methods
                     if name in table.measures and table.values[method, name]}

@@ -202,10 +202,13 @@ def _table(path: Path, problems: list[str]) -> list[tuple[int, dict]]:
     """The rows of a table with their numbers, empty cells left out."""
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
-            lines = list(csv.reader(file))
+            lines, skipped = list(csv.reader(file)), 0
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise FileError(f"cannot read the table of cases {path}: {error}; give a CSV file with the columns "
                         f"{', '.join(NEEDED)}") from error
+    while lines and not any(map(str.strip, lines[0])):
+        del lines[0]
+        skipped += 1
     head = [name.strip() for name in lines[0]] if lines else []
     for name in dict.fromkeys(head):
         if name not in COLUMNS:
@@ -217,7 +220,7 @@ def _table(path: Path, problems: list[str]) -> list[tuple[int, dict]]:
         problems.append(f"the first row lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}")
         return []
     rows = []
-    for number, line in enumerate(lines[1:], 2):
+    for number, line in enumerate(lines[1:], skipped + 2):
         cells = [cell.strip() for cell in line]
         if len(cells) > len(head):
             problems.append(f"row {number} has {len(cells)} cells, the first row {len(head)}; cells that hold a comma "
@@ -231,21 +234,31 @@ def _case(number: int, row, folder: Path, problems: list[str]) -> Case | None:
     """A case from the cells of a row; None where it has no name or no images."""
     if not isinstance(row, Mapping):
         raise InputError(f"case {number} is {row!r}; give a Case, or a dictionary with {', '.join(NEEDED)}")
-    missing = [name for name in NEEDED if not row.get(name)]
+    row = {name: value for name, value in row.items() if not _empty(value)}
+    missing = [name for name in NEEDED if name not in row]
     if missing:
         problems.append(f"row {number} has no {', no '.join(missing)}")
         return None
     problems += [str(unknown("column", name, COLUMNS)) for name in row if name not in COLUMNS]
-    values = {name: folder / Path(row[name]).expanduser() for name in FILES if row.get(name)}
-    if row.get("subject"):
+    wrong = [name for name in FILES if not isinstance(row.get(name, ""), (str, os.PathLike))]
+    if wrong:
+        problems += [f"case {row['case']!r}: {name} is {row[name]!r}; give the path of a file" for name in wrong]
+        return None
+    values = {name: folder / Path(row[name]).expanduser() for name in FILES if name in row}
+    if "subject" in row:
         values["subject"] = str(row["subject"])
-    if row.get("labels"):
+    if "labels" in row:
         given = row["labels"]
         try:
             values["labels"] = tuple(int(part) for part in (given.split() if isinstance(given, str) else given))
         except (ValueError, TypeError):
             problems.append(f"case {row['case']!r}: the labels {given!r} are no whole numbers; write 1 2 5")
     return Case(str(row["case"]), **values)
+
+
+def _empty(value) -> bool:
+    """Whether a cell holds nothing: no text, None, or the NaN of a table with gaps."""
+    return value is None or (isinstance(value, str) and not value) or (isinstance(value, float) and value != value)
 
 
 def _faults(case: Case) -> list[str]:

@@ -1,7 +1,7 @@
 """Programs in processes of their own: run without a shell, within a time limit, their exit code checked.
 
-What a program prints goes to a log; its last lines are in the error where it fails. Where the comparison ends, by
-Ctrl-C or an error, so does the program and whatever it has started.
+What a program prints goes to a log; its last lines are in the error where it fails. Where it ends, or the comparison
+does, by Ctrl-C or an error, so does whatever it has started.
 
 Must not import: metrics, optimisers, engine, faces.
 """
@@ -28,6 +28,7 @@ THREADS = ("OMP_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "OPENBLAS_
 LAUNCH = Path(__file__).with_name("launch.py")
 FIELD = re.compile(r"\{(\w+)\}")
 TAIL = 12  # lines of the log that an error shows
+END = 1 << 14  # bytes of the log that they are looked for in
 GRACE = 5.0  # seconds between asking a program to end and ending it
 
 
@@ -41,6 +42,8 @@ def split(command: str, fields: Iterable[str], what: str) -> list[str]:
     >>> split("tool -f {fixed} -o '{output} 1.nii'", ["fixed", "output"], "method 'a'")
     ['tool', '-f', '{fixed}', '-o', '{output} 1.nii']
     """
+    if not isinstance(command, str):
+        raise OptionError(f"{what}: the command is {command!r}; write it as one text, words parted by blanks")
     try:
         words = shlex.split(command)
     except ValueError as error:
@@ -70,7 +73,8 @@ def fill(word: str, values: Mapping[str, object]) -> str:
 
 def program(word: str, folder: Path) -> Path | None:
     """Where the program of a command lies: on the path, or relative to the folder; None if it is not there."""
-    found = shutil.which(word) or shutil.which(str(folder / word))
+    there = str(folder.absolute() / word)
+    found = next(filter(None, map(shutil.which, [there] if os.path.dirname(word) else [word, there])), None)
     return Path(found).absolute() if found else None
 
 
@@ -140,9 +144,13 @@ def first_line(words: list[str], folder: Path, limit: float = 60.0) -> str:
 def tail(log: Path) -> str:
     """The last lines of a log, for an error."""
     try:
-        lines = [line.rstrip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+        with open(log, "rb") as file:
+            file.seek(max(0, os.path.getsize(log) - END))
+            text = file.read().decode(errors="replace")
     except OSError:
         return ""
+    lines = ["".join(c if c.isprintable() else " " for c in line).rstrip() for line in text.splitlines()]
+    lines = [line for line in lines if line]
     return "; it printed last:\n" + "\n".join(f"    {line[:300]}" for line in lines[-TAIL:]) if lines else ""
 
 
@@ -157,12 +165,11 @@ def _ending(code: int) -> str:
 
 
 def _end(child: subprocess.Popen) -> None:
-    """End the launcher and whatever it has started, asked first and then not; nothing if it has ended."""
-    if child.poll() is not None:
-        return
-    _signal(child, "SIGTERM")
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        child.wait(GRACE)
+    """End the launcher and whatever it has started, asked first and then not; what is left of them if it has ended."""
+    if child.poll() is None:
+        _signal(child, "SIGTERM")
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(GRACE)
     _signal(child, "SIGKILL")
     child.wait()
 
@@ -171,5 +178,5 @@ def _signal(child: subprocess.Popen, name: str) -> None:
     if not hasattr(os, "killpg"):  # Windows
         child.terminate()
         return
-    with contextlib.suppress(ProcessLookupError):
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # the latter where only zombies are left, on macOS
         os.killpg(child.pid, getattr(signal, name))

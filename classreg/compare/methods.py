@@ -33,7 +33,7 @@ from typing import Any
 
 from ..errors import ClassregError, FileError, OptionError, unknown
 from ..io.transforms import FORMATS
-from ..models import MODELS
+from ..models import MODELS, real
 from .cases import FILES, Case, check_name
 from .external import fields_of, program, split
 
@@ -94,6 +94,11 @@ class Method:
         """Whether it is the baseline that does nothing."""
         return self.kind == "baseline" and self.spec["baseline"] == "none"
 
+    def words_for(self, case: Case) -> list[str]:
+        """The words of a command for a case, with those for its masks."""
+        words, fixed, moving, _ = self.words
+        return [*words, *(fixed if case.fixed_mask else ()), *(moving if case.moving_mask else ())]
+
     def files(self) -> list[str]:
         """The patterns of the files that hold its transforms."""
         given = self.spec["transforms" if self.kind == "transforms" else "transform"]
@@ -134,9 +139,9 @@ def check_for(method: Method, cases: Iterable[Case]) -> list[str]:
     """What a method would lack for a case."""
     if method.kind != "command":
         return []
-    needed = [name for name in dict.fromkeys(fields_of(method.words[0])) if name in FILES]
     return [f"method {method.name!r} needs {{{name}}}, which case {case.name!r} has not"
-            for case in cases for name in needed if getattr(case, name) is None]
+            for case in cases for name in dict.fromkeys(fields_of(method.words_for(case)))
+            if name in FILES and getattr(case, name) is None]
 
 
 def _methods(source, folder: Path):
@@ -224,7 +229,7 @@ def _spelt(name: str, spec: dict, folder: Path) -> Method:
         if key not in (kind, *KINDS[kind], *COMMON):
             raise OptionError(f"{what}: {unknown('key', key, (kind, *KINDS[kind], *COMMON))}")
     limit = spec.get("time_limit")
-    if limit is not None and not (isinstance(limit, (int, float)) and limit > 0):
+    if limit is not None and not (real(limit) and limit > 0):
         raise OptionError(f"{what}: time_limit is {limit!r}; it must be a number of seconds above 0")
     if spec.get("format", "auto") not in (*FORMATS, "auto"):
         raise OptionError(f"{what}: {unknown('format', spec['format'], (*FORMATS, 'auto'))}")
@@ -244,9 +249,10 @@ def _check_model(what, spec, folder):
 
 def _check_parameters(what, spec, folder):
     given = spec["parameters"]
-    if not isinstance(given, (str, list, tuple)) or not given:
+    paths = [given] if isinstance(given, str) else given
+    if not (isinstance(paths, (list, tuple)) and paths and all(isinstance(path, (str, os.PathLike)) for path in paths)):
         raise OptionError(f"{what}: parameters are the paths of elastix parameter files, got {given!r}")
-    spec["parameters"] = [given] if isinstance(given, str) else list(given)
+    spec["parameters"] = list(map(os.fspath, paths))
     from ..baselines.elastix import read_parameters
 
     try:
@@ -274,16 +280,25 @@ def _check_command(what, spec, folder):
             raise OptionError(f"{what}: {len(written)} words of the command hold {{output}}; say which file is the "
                               'transform, in a methods file: "transform": "{output}..."')
         spec["transform"] = written[0][written[0].index("{output}"):]
-    for pattern in [spec["transform"]] if isinstance(spec["transform"], str) else spec["transform"]:
+    for pattern in _patterns(what, spec["transform"]):
         _check_fields(what, pattern, ("output", "case"))
-    return [words, *(split(text, FIELDS, what) if text else [] for text in others)]
+    *masks, version = others
+    return [words, *(split(text, FIELDS, what) if text else [] for text in masks),
+            split(version, (), what) if version else []]
 
 
 def _check_transforms(what, spec, folder):
-    for pattern in [spec["transforms"]] if isinstance(spec["transforms"], str) else spec["transforms"]:
+    for pattern in _patterns(what, spec["transforms"]):
         _check_fields(what, pattern, ("case",))
         if "{case}" not in pattern:
             raise OptionError(f"{what}: {pattern!r} is one file for all cases; put {{case}} where they differ")
+
+
+def _patterns(what, given) -> list[str]:
+    found = [given] if isinstance(given, str) else given
+    if not (isinstance(found, (list, tuple)) and found and all(isinstance(pattern, str) for pattern in found)):
+        raise OptionError(f"{what}: the files of its transforms are {given!r}; give a path, or a list of them")
+    return list(found)
 
 
 def _check_fields(what, pattern, allowed):

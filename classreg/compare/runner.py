@@ -26,6 +26,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.machinery import PathFinder
 from importlib.metadata import version
 from pathlib import Path
@@ -207,12 +208,16 @@ def _fingerprint(method: Method, data: Data, threads: int, versions: dict) -> di
     elif method.kind == "function":
         module = _module(method.spec["function"].partition(":")[0], method.folder)
         found["code"] = digest(module) if module else "not found"
+    elif method.kind == "model" and isinstance(init := method.spec.get("init"), str):
+        file = method.folder / init
+        found["init"] = digest(file) if file.is_file() else init
     elif method.kind == "parameters":
         found["parameter_files"] = " ".join(digest(method.folder / path) for path in method.spec["parameters"])
     elif method.kind == "transforms":
         files = [method.folder / Path(fill(p, {"case": data.case.name})).expanduser() for p in method.files()]
         found["transform"] = " ".join(digest(file) for file in files if file.is_file())
     elif method.kind == "command":
+        found["command"] = json.dumps(method.words[:3])
         found["program"] = digest(program(method.words[0][0], method.folder))
         named = [os.path.join(method.folder, word) for word in method.words[0][1:] if "{" not in word]
         found["files_of_the_command"] = " ".join(digest(Path(path)) for path in named if os.path.isfile(path))
@@ -237,9 +242,15 @@ def _module(name: str, folder: Path) -> Path | None:
 
 
 def _code(call: Callable) -> str:
-    """A hash of a function's source, or of its code where that is not at hand. What it closes over is not seen."""
+    """A hash of a function's source, or of its code where that is not at hand; of an object, that of its class.
+
+    What it closes over, and what an object holds, is not seen.
+    """
+    if isinstance(call, partial):
+        text = repr((_code(call.func), call.args, sorted(call.keywords.items())))
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
     try:
-        text = inspect.getsource(call)
+        text = inspect.getsource(call if hasattr(call, "__code__") or inspect.ismethod(call) else type(call))
     except (OSError, TypeError):
         code = getattr(call, "__code__", None)
         constants = [value for value in getattr(code, "co_consts", ()) if not inspect.iscode(value)]

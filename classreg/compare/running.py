@@ -112,7 +112,8 @@ def _path() -> str:
 
 
 def _here(method, data, work, threads, limit):
-    fixed, moving = data.fixed, data.moving
+    # copies, since a function may write into what it is given, and other methods are to get what the files hold
+    fixed, moving = (image.with_array(image.array.copy()) for image in (data.fixed, data.moving))
     try:
         with _uninterrupted(), measured() as cost:
             found = asked(method.call, fixed, moving, threads)
@@ -150,9 +151,7 @@ def _command(method, data, work, threads, limit):
     values = {name: path.absolute() for name, path in case.files().items()}
     reported = work.absolute() / "cost.json"
     values.update(case=case.name, threads=threads, output=work.absolute() / "output", cost=reported)
-    words, *masks, _ = method.words
-    words = [*words, *(word for end, more in zip(("fixed", "moving"), masks) if getattr(case, f"{end}_mask")
-                       for word in more)]
+    words = method.words_for(case)
     words = [str(program(words[0], folder) or words[0]), *(fill(word, values) for word in words[1:])]
     cost, scope = execute(words, folder, log_of(work), threads, limit), "program"
     if reported.is_file():
