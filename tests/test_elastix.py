@@ -321,9 +321,13 @@ def test_without_direction_cosines_both_images_are_upright(tmp_path, caplog):
         read = read_transform(path, fixed, moving)
         close(read.map_points(points), moving.to_world(upright(moving).to_index(there)), 1e-5)
         assert "upright" in caplog.text
-        with pytest.raises(OptionError, match="moving="):
-            read_transform(path, fixed)
-    read_transform(path, upright(fixed))  # nothing to undo
+        for grid in (fixed, upright(fixed)):
+            with pytest.raises(OptionError, match="moving="):
+                read_transform(path, grid)
+        caplog.clear()
+        close(read_transform(path, upright(fixed), upright(moving)).map_points(upright(fixed).to_world(
+            fixed.to_index(points))), there, 1e-5)
+        assert not caplog.text  # nothing to undo
 
 
 # --------------------------------------------------------------------------------------------------- writing

@@ -448,6 +448,8 @@ def test_ends_are_named_and_must_meet(tmp_path):
     close(back.compose(there).map_points(world, "atlas", "atlas"), world, 1e-9)
     turned = read_transform(tmp_path / "b.mat", fixed, moving, format="fsl", inverse=True)
     close(turned.matrix, transform.matrix, 1e-9)
+    with pytest.raises(OptionError, match="the moving grid is needed"):
+        read_transform(tmp_path / "b.mat", fixed, format="fsl", inverse=True)
     index = there.map_points([(2, 3, 4)], "atlas", "subject", "index")
     close(moving.to_world(index), transform.map_points(fixed.to_world([(2, 3, 4)])), 1e-9)
 

@@ -336,9 +336,9 @@ def test_boxes_hold_the_middle_half_and_dots_every_case():
 
 
 def test_boxes_per_label_stand_in_groups_of_methods():
-    values = {"none": {"a": [1, 2], "b": [3]}, "affine": {"a": [4, 5], "c": [6.0]}}
+    values = {"none": {"a": [1, 2], "b": [3, np.nan]}, "affine": {"a": [4, 5], "b": [np.inf], "c": [6.0]}}
     ax, = plot.boxes(values).axes
-    assert [text.get_text() for text in ax.get_yticklabels()] == ["a", "b", "c"]
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["a", "b (2 missing)", "c"]
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["none", "affine"]
     rows = [(set(line.get_xdata()), line.get_ydata().mean()) for line in ax.lines]
     assert [row for row, _ in rows] == [{1, 2}, {4, 5}, {3}, {6}]

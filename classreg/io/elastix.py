@@ -243,11 +243,10 @@ def _upright(grid: Grid) -> np.ndarray:
 
 def _end(fixed: Grid, moving: Grid | None, path: Path) -> np.ndarray:
     """From the world without directions to that of the moving image."""
-    one = np.eye(fixed.ndim + 1)
-    if moving is None and np.abs(_upright(fixed) - one).max() > 1e-9:
+    if moving is None:
         raise OptionError(f"{path} was made with UseDirectionCosines \"false\": to undo it needs the moving grid, give "
                           "moving=")
-    out = one if moving is None else np.linalg.inv(_upright(moving))
+    one, out = np.eye(fixed.ndim + 1), np.linalg.inv(_upright(moving))
     if max(np.abs(_upright(fixed) - one).max(), np.abs(out - one).max()) > 1e-9:
         log.warning("%s says UseDirectionCosines \"false\", and is read as the elastix program means it: both images "
                     "upright. The library (itk-elastix) registers in the world all the same; if it made this file, set "

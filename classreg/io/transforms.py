@@ -230,7 +230,7 @@ def _read_one(path, fixed: Grid, moving: Grid | None, format: str, inverse, plac
     found = _format(_by_content(path) if format == "auto" else format, path, "read")
     if not inverse:
         return _checked(found.read(path, fixed, moving), path, fixed, place)
-    back = _checked(found.read(path, moving or fixed, fixed), path, moving or fixed, place)
+    back = _checked(found.read(path, moving or fixed, None if moving is None else fixed), path, moving or fixed, place)
     if back.linear:
         return FittedTransform.from_matrix(np.linalg.inv(back.matrix), fixed, moving)
     if moving is None:

@@ -29,7 +29,7 @@ def boxes(values: Mapping, *, measure: str = "", ax=None) -> Figure:
     values : mapping of name to numbers, or of name to a mapping of label to numbers
         One number per case, such as `{"none": [0.61, 0.55], "bspline": [0.79, 0.74]}`, or
         `{"none": {"ventricles": [0.5, 0.4]}, ...}`. Labels that a method lacks stay empty; numbers that are not finite
-        are left out, and how many is written beside the name.
+        are left out, and how many is written beside the name of the method or the label.
     measure : str
         What the numbers are, for the axis: "Dice", "TRE, mm".
     ax : Axes, optional
@@ -66,6 +66,7 @@ def boxes(values: Mapping, *, measure: str = "", ax=None) -> Figure:
         ax = blank(5.5, min(HIGHEST, 0.7 + ROW * count * (0.75 if nested[0] else 1))).add_subplot()
     figure, places, names = figure_of(ax), [], []
     for i, label in enumerate(labels):
+        missing = 0
         for k, method in enumerate(methods):
             place = i * (len(methods) + 0.8) + k
             row = values[method] if label is None else values[method].get(label, ())
@@ -73,12 +74,12 @@ def boxes(values: Mapping, *, measure: str = "", ax=None) -> Figure:
                 raise InputError(f"values of {method!r} are {row!r}; give a row of numbers, one per case")
             numbers = real_numbers(list(row), f"values of {method!r}").astype(float).ravel()
             found = numbers[np.isfinite(numbers)]
-            missing = f" ({len(numbers) - len(found)} missing)" if len(found) < len(numbers) else ""
+            missing += len(numbers) - len(found)
             _box(ax, place, found, COLOURS[k % len(COLOURS)])
             if label is None:
-                places, names = [*places, place], [*names, f"{method}{missing}"]
+                places, names, missing = [*places, place], [*names, _named(method, missing)], 0
         if label is not None:
-            places, names = [*places, place - (len(methods) - 1) / 2], [*names, str(label)]
+            places, names = [*places, place - (len(methods) - 1) / 2], [*names, _named(label, missing)]
     ax.set_yticks(places, names, parse_math=False)
     ax.set_ylim(place + 0.7, -0.7)
     ax.set_xlabel(measure, fontsize=8, color=TEXT, parse_math=False)
@@ -92,6 +93,10 @@ def boxes(values: Mapping, *, measure: str = "", ax=None) -> Figure:
         for text in names.get_texts():
             text.set_parse_math(False)
     return figure
+
+
+def _named(name, missing: int) -> str:
+    return f"{name} ({missing} missing)" if missing else str(name)
 
 
 def _box(ax, place, found, colour) -> None:
