@@ -66,7 +66,7 @@ class Evaluation:
                        *curvature(objective.metric, warped, weight, adjoint))
 
 
-def curvature(metric, warped, weight, adjoint):
+def curvature(metric, warped, weight, adjoint, name: str = "plain curvature"):
     """The metric's curvature, or for one without the same everywhere: such that residuals are about 1 on average.
 
     Images have unit deviation, so a step of Gauss-Newton then moves an edge of average contrast by about its width.
@@ -74,9 +74,10 @@ def curvature(metric, warped, weight, adjoint):
     if hasattr(metric, "curvature"):
         return metric.curvature(warped, weight)
     if isinstance(adjoint, (list, tuple)):  # of a group
-        return [curvature(None, *each)[0] for each in zip(warped, weight, adjoint)], None
+        return [curvature(None, *each, f"{name} {k}")[0] for k, each in enumerate(zip(warped, weight, adjoint))], None
     scale = np.sqrt(dot(adjoint, adjoint) / max(len(adjoint) * dot(weight, weight), 1e-30))
-    return np.repeat((weight * weight.dtype.type(scale))[None], len(adjoint), 0), None
+    out = workspace().buffer(name, adjoint.shape, weight.dtype)
+    return np.multiply(weight, weight.dtype.type(scale), out=out), None
 
 
 class Objective:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from functools import partial
 
 import numpy as np
@@ -18,7 +19,7 @@ from classreg.image import Image
 from classreg.mapping import Mapping
 from classreg.metrics import METRICS, NCC, SSD
 from classreg.metrics.base import Metric
-from classreg.metrics.group import AllPairs
+from classreg.metrics.group import AllPairs, Variance
 from classreg.objective import GroupObjective
 from classreg.optimisers import LBFGS, Adam, Greedy
 from classreg.regularisers import Bending, Gaussian, Volume
@@ -388,3 +389,29 @@ def test_bounds_of_a_stack_hold_for_every_image_in_the_gauge():
     out = mended(theta, stack, [Volume()], everywhere=True)
     assert not any(model.folded(part).any() for model, part in zip(stack.models, stack.parts(out)))
     assert np.abs(stack.parts(out).mean(0)).max() < 1e-5 and np.abs(out).max() > 0.5
+
+
+@pytest.mark.parametrize("make", [
+    lambda g: LogLinear(g, "rigid"), lambda g: BSpline(g, 8.0, np.eye(4)), lambda g: Dense(g, np.eye(4)),
+    lambda g: Velocity(g, np.eye(4))], ids=["rigid", "bspline", "dense", "velocity"])
+def test_an_evaluation_of_a_stack_allocates_no_image(make):
+    """From the third on, everything of the size of an image lies in buffers."""
+    grid = Grid.from_spacing((32, 40, 36), (2.0, 1.5, 1.8))
+    rng = np.random.default_rng(0)
+    images = [Image(rng.standard_normal(grid.shape).astype(np.float32), grid) for _ in range(3)]
+    stack = Stack([make(grid) for _ in images])
+    theta = stack.refine(stack.identity(), grid)
+    with Workspace(1):
+        objective = GroupObjective(images, grid, stack, Variance())
+
+        def evaluate():
+            e = objective(theta)
+            return e.normal if isinstance(stack.models[0], Velocity) else e.gradient
+
+        evaluate()
+        evaluate()
+        tracemalloc.start()
+        evaluate()
+        held = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert held < 0.5 * images[0].array.nbytes
