@@ -12,12 +12,15 @@ import numpy as np
 import pytest
 
 from classreg.compare import compare, read_cases
+from classreg.compare.cases import Data
 from classreg.compare.external import RunFailed, execute, program, tail
 from classreg.compare.methods import check_for, read_methods
 from classreg.compare.runner import _code, _fingerprint
 from classreg.datasets import head_phantom
 from classreg.errors import InputError, OptionError
-from classreg.io import save_image
+from classreg.grid import Grid
+from classreg.image import Image
+from classreg.io import load, save_image
 
 
 @pytest.fixture
@@ -85,7 +88,7 @@ def test_values_of_another_kind_are_refused(given, part):
 
 
 def test_words_for_masks_need_their_files_too(row):
-    save_image(read_image("fixed.nii.gz"), "mask.nii.gz")
+    save_image(load("fixed.nii.gz"), "mask.nii.gz")
     cases = read_cases([row, {**row, "case": "masked", "fixed_mask": "mask.nii.gz"}])
     method, = read_methods({"a": {"command": f"{sys.executable} {{output}}",
                                   "if_fixed_mask": "-x [{fixed_mask},{moving_mask}]"}})
@@ -102,12 +105,6 @@ def test_a_program_with_a_path_lies_beside_the_methods_file(tmp_path, monkeypatc
     assert program("./tool", Path()) == tmp_path / "here" / "tool"
 
 
-def read_image(path):
-    from classreg.io import load
-
-    return load(path)
-
-
 def test_the_code_of_an_object_and_what_a_part_holds_are_seen(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     objects = []
@@ -121,8 +118,6 @@ def test_the_code_of_an_object_and_what_a_part_holds_are_seen(tmp_path, monkeypa
 
 
 def test_variables_of_commands_and_files_to_begin_with_are_seen(row, monkeypatch):
-    from classreg.compare.cases import Data
-
     data = Data(read_cases([row])[0])
     Path("start.tfm").write_text("a")
 
@@ -155,3 +150,10 @@ def test_rows_of_other_tables(row):
     Path("c.csv").write_text("\n ,\r\ncase,fixed,moving\r\n\r\none,fixed.nii.gz,gone.nii.gz\r\none,fixed.nii.gz\r\n")
     with pytest.raises(InputError, match="row 6 has no moving"):
         read_cases("c.csv")
+
+
+def test_label_maps_of_another_dimension_are_no_score_of_zero(row):
+    save_image(Image(np.ones((4, 5, 6), np.uint8), Grid.from_spacing((4, 5, 6), 1.0)), "labels.nii.gz")
+    labels = {"fixed_labels": "labels.nii.gz", "moving_labels": "labels.nii.gz"}
+    table = compare([{**row, **labels}], [still], "out", measures=["dice"], threads=1)
+    assert table.failures == [("still", "one", "the fixed label map is 3-D, the images are 2-D")]

@@ -260,6 +260,7 @@ REFUSED = [
     ({"UseAllPixels": ["true"]}, "the sampler says which"),
     ({"NumberOfResolutions": [2.5]}, "NumberOfResolutions must be a whole number"),
     ({"NumberOfResolutions": [0]}, "NumberOfResolutions is 0"),
+    ({"NumberOfResolutions": []}, "NumberOfResolutions has no value"),
     ({"MaximumNumberOfIterations": ["many"]}, "Iterations must be a whole number of at least 0, got 'many'"),
     ({"MaximumNumberOfIterations": [1, 2]}, "Iterations has 2 values; it takes 1 or 3, one per resolution"),
     ({"NewSamplesEveryIteration": ["yes"]}, "NewSamplesEveryIteration is true or false, got 'yes'"),
@@ -303,6 +304,13 @@ def test_what_is_done_in_another_way_is_said_and_nothing_else():
     for word in ("Random: ", "QuasiNewtonLBFGS: lbfgs", "AdvancedMeanSquares: ", "recursive pyramid"):
         assert word in said
     assert "cells along each axis" in plan(SPLINE).notes[0]
+    begins = {"AutomaticTransformInitialization": ["true"], "AutomaticTransformInitializationMethod":
+              ["CenterOfGravity"]}
+    found = plan(begins, begins | {"RandomSeed": [3], "Metric1Weight": [2], "MaximumStepLength": [4],
+                                   "Optimizer": ["RegularStepGradientDescent"]})
+    assert "CenterOfGravity" in found.notes[0] and "CenterOfGravity" not in " ".join(found.notes[1:])
+    for key in ("AutomaticTransformInitialization", "RandomSeed", "Metric1Weight", "MaximumStepLength"):
+        assert any(note.startswith(f"map 2: {key}: ") for note in found.notes[1:]), key
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -312,7 +320,8 @@ def test_every_key_is_known_by_its_default(key):
     some = {"FixedImageDimension": 3, "MovingImageDimension": 3, "NumberOfSpatialSamples": 64}.get(
         key, 32 if key.endswith("Bins") else {bool: "true", int: 1, float: 1.0, str: "x"}.get(spec.values))
     values = [spec.values[0] if isinstance(spec.values, tuple) else some]
-    found = plan({"Transform": ["BSplineTransform"], key: 9 * values if key.endswith("Schedule") else values})
+    kind = {} if key == "AutomaticTransformInitialization" else SPLINE  # of linear models only
+    found = plan({**kind, key: 9 * values if key.endswith("Schedule") else values})
     assert Plan.from_dict(json.loads(json.dumps(found.to_dict()))) == found
     assert any(key in note for note in found.notes) == (spec.kind in ("left", "output"))
 

@@ -35,7 +35,7 @@ from ..io.elastix_text import parse
 from ..planning import Plan, Stage
 from ..pyramid import normalised
 from ..schedule import Level, default_factors
-from .elastix_keys import KEYS
+from .elastix_keys import KEYS, SEARCHED
 from .elastix_map import BENDING, METRICS, TRANSFORMS, Map, spec_of
 
 OPTIMISERS = {"AdaptiveStochasticGradientDescent": "asgd", "QuasiNewtonLBFGS": "lbfgs",
@@ -88,7 +88,7 @@ class Parameters:
             others = [other.model for other in maps].count(each.model) > 1
             prefix = f"{each.model} ({number})" if others else each.model
             stages += _stages(each, prefix, fixed, moving)
-            notes += _notes(each, fixed.grid.ndim)
+            notes += _notes(each, fixed.grid.ndim, first=each is maps[0])
         first = maps[0]
         plan = Plan(maps[-1].model, first.init, tuple(stages), first.whole("RandomSeed"), "none",
                     notes=tuple(notes))
@@ -262,7 +262,7 @@ def _sampling(m: Map, k: int) -> dict | None:
     return {"name": "random", "samples": m.whole("NumberOfSpatialSamples", k), **kept}
 
 
-def _notes(m: Map, ndim: int) -> list[str]:
+def _notes(m: Map, ndim: int, first: bool) -> list[str]:
     """What the plan does in another way than the file says."""
     out, about = [], {}
     for key in m.values:
@@ -273,7 +273,7 @@ def _notes(m: Map, ndim: int) -> list[str]:
         out.append("the shrinking pyramid smooths before it leaves samples out")
     if m.word("FixedImagePyramid") == "FixedRecursiveImagePyramid" and m.word("ImageSampler") != "Full":
         out.append("the recursive pyramid is stored at samples as close as smoothing wants, toward isotropic")
-    if m.init == "mass":
+    if first and m.init == "mass":
         out.append("CenterOfGravity: of what an intensity is above the smallest one of its image")
     if m.word("ImageSampler") in ("Random", "RandomSparseMask"):
         out.append(f"{m.word('ImageSampler')}: samples lie between voxels, as RandomCoordinate's")
@@ -285,6 +285,14 @@ def _notes(m: Map, ndim: int) -> list[str]:
         out.append(f"{BENDING}: zero for a {m.model} model")
     if m.model == "bspline":
         out.append("the lattice lies on the fixed grid: a whole number of cells along each axis, no longer than asked")
+    if not (first and m.model != "bspline") and m.flag("AutomaticTransformInitialization"):
+        out.append("AutomaticTransformInitialization: of a first linear model only, as in elastix")
+    if not first and "RandomSeed" in m.values:
+        out.append("RandomSeed: one for the plan, that of the first map")
+    if name == "RegularStepGradientDescent" and "MaximumStepLength" in m.values:
+        about.setdefault(SEARCHED, []).append("MaximumStepLength")
+    if spare := m.spare_weights():
+        out.append(f"{', '.join(spare)}: of no metric, since there are {len(m.metrics())}")
     if beyond := m.beyond(ndim):
         out.append(f"{', '.join(beyond)}: more values than the {m.levels} resolution(s) have; the first ones count")
     out += [f"{', '.join(keys)}: {why}" for why, keys in about.items()]

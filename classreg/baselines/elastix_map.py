@@ -43,6 +43,9 @@ class Map:
     def __init__(self, values: Mapping[str, Sequence], name: str):
         self.values, self.name = values, name
         self.levels = 1
+        for key, given in values.items():
+            if not len(given):
+                raise OptionError(f"{name}: {key} has no value; give one, or leave the key out")
         self.levels = self.whole("NumberOfResolutions")
 
     @property
@@ -169,6 +172,11 @@ class Map:
             out.append((name, weight))
         return out
 
+    def spare_weights(self) -> list[str]:
+        """Weights of metrics that there are not."""
+        used = {f"Metric{k}Weight" for k in range(len(self.values.get("Metric", [1])))}
+        return [key for key in self.values if key not in KEYS and key not in used]
+
     def _value(self, key, level):
         values = self.values.get(key)
         return spec_of(key).default if values is None else values[level if len(values) > 1 else 0]
@@ -206,7 +214,7 @@ def _nearest(key: str, allowed) -> str:
     known = {name.lower(): name for name in allowed}
     near = difflib.get_close_matches(key.lower(), known, n=1, cutoff=0.4)
     hint = f"; did you mean {known[near[0]]!r}?" if near else "."
-    return f"unknown parameter {key!r}{hint} Those that are known stand on the page about baselines"
+    return f"unknown parameter {key!r}{hint} Those that are known stand on the page about parameter files of elastix"
 
 
 def word_of(value) -> str:

@@ -188,6 +188,8 @@ def _labels(transform, data, wanted):
     for image, end in ((fixed, "fixed"), (moving, "moving")):
         if image.channels > 1:
             raise InputError(f"the {end} label map has {image.channels} channels; a label map has one")
+        if image.grid.ndim != transform.ndim:
+            raise InputError(f"the {end} label map is {image.grid.ndim}-D, the images are {transform.ndim}-D")
     b = label_map(fixed.array, "fixed")
     labels = foreground(b, label_map(moving.array, "moving"), data.case.labels)
     a = label_map(resample(transform, moving, fixed.grid, "label", 0).array, "warped")
