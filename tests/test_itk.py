@@ -356,8 +356,9 @@ def test_foreign_deformations_hold_at_every_sample(tmp_path, key):
                   [affine, nested, field]):
         whole = sitk.CompositeTransform(parts)
         whole.FlattenTransform()
-        sitk.WriteTransform(whole, str(tmp_path / "a.h5"))
-        close(read_transform(tmp_path / "a.h5", grid).map_points(points), itk_map(whole, points))
+        for name in ("a.h5", "a.tfm"):
+            sitk.WriteTransform(whole, str(tmp_path / name))
+            close(read_transform(tmp_path / name, grid).map_points(points), itk_map(whole, points))
 
 
 def test_a_foreign_deformation_is_sampled_on_a_sheared_grid(tmp_path):

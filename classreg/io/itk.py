@@ -17,6 +17,7 @@ Must not import: metrics, the engine, cli. SimpleITK is imported on first use.
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -165,7 +166,8 @@ def _check_text(path: Path) -> None:
         if len(numbers) < 2:
             raise broken
         if kinds[-1].startswith(("BSpline", "DisplacementField")):
-            d = int(kinds[-1][-1]) if kinds[-1][-1] in "23" else 0
+            named = re.search(r"_([23])_[23](_[0-9])?$", kinds[-1])  # BSplineTransform_double_3_3_2: of order 2
+            d = int(named[1]) if named else 0
             size = numbers["FixedParameters"][:d]
             fits = len(numbers["FixedParameters"]) == d * (d + 3) and all(n >= 1 and n % 1 == 0 for n in size)
             if not fits or math.prod(size) * d != len(numbers["Parameters"]):
