@@ -157,3 +157,19 @@ def test_label_maps_of_another_dimension_are_no_score_of_zero(row):
     labels = {"fixed_labels": "labels.nii.gz", "moving_labels": "labels.nii.gz"}
     table = compare([{**row, **labels}], [still], "out", measures=["dice"], threads=1)
     assert table.failures == [("still", "one", "the fixed label map is 3-D, the images are 2-D")]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders are not locked there")
+def test_one_comparison_at_a_time_writes_to_a_folder(row):
+    met = []
+
+    def again(fixed, moving):
+        try:
+            compare([row], [still], "out", measures=["folding"], threads=1)
+        except InputError as error:
+            met.append(str(error))
+        return np.eye(3)
+
+    assert not compare([row], [again], "out", measures=["folding"], threads=1).failures
+    assert met == ["another comparison is running in out; wait for it, or give another folder"]
+    assert not compare([row], [still], "out", measures=["folding"], threads=1).failures

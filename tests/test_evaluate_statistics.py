@@ -26,7 +26,8 @@ def rows(n, seed=0, digits=None):
     rng = np.random.default_rng(seed)
     b = rng.beta(8, 3, n)
     a = b + rng.normal(0.02, 0.05, n)
-    return (a, b) if digits is None else (a.round(digits), b.round(digits))
+    # whole numbers, of which differences tie exactly, as SciPy wants it
+    return (a, b) if digits is None else ((10**digits * a).round(), (10**digits * b).round())
 
 
 @pytest.mark.parametrize("n", [5, 12, 25, 26, 80])
@@ -57,6 +58,16 @@ def test_exact_p_with_ties_by_enumeration(zeros, ranks):
     sums = [np.dot(ranks, signs) for signs in product((0, 1), repeat=5)]
     assert found["p"] == pytest.approx(2 * np.mean(np.array(sums) <= ranks[1]))
     assert found["method"] == "exact" and found["zeros"] == 2
+
+
+def test_differences_that_are_equal_on_paper_tie():
+    b = np.array([0.1, 0.5, 0.2, 0.7, 0.4, 0.3])
+    steps = np.array([2, -2, 2, 4, -4, 0])
+    a = np.array([0.3, 0.3, 0.4, 1.1, 0.0, 0.1 + 0.2])  # 0.1 + 0.2 is not 0.3, nor is 0.3 - 0.1 0.4 - 0.2
+    assert len(set(np.abs(a - b))) > 3
+    found, on_paper = wilcoxon(a, b), wilcoxon(steps, np.zeros(6))
+    assert found == on_paper and found["zeros"] == 1
+    assert rank_biserial(a - b) == rank_biserial(steps)
 
 
 def test_wilcoxon_of_equal_rows():

@@ -27,7 +27,7 @@ from .cases import Case, read_cases
 from .methods import Method, check_for, read_methods
 from .notes import notes_of, settings_of
 from .render import comparisons_csv, latex, markdown, scores_csv, summary_csv
-from .runner import Event, run_all
+from .runner import Event, alone, run_all
 from .scores import MEASURES, check_measures, plain
 from .table import Table, reference_of, tabulate
 
@@ -76,7 +76,7 @@ def compare(cases: str | os.PathLike | Iterable, methods: Any, output: str | os.
     Raises
     ------
     InputError
-        With all that is wrong with the cases, before anything is run.
+        With all that is wrong with the cases, before anything is run; or where another comparison runs in the folder.
     OptionError, FileError
         For methods, measures and options that are not known, or a folder that cannot be written.
 
@@ -107,14 +107,15 @@ def compare(cases: str | os.PathLike | Iterable, methods: Any, output: str | os.
         raise InputError(f"{len(problems)} problem{'s' * (len(problems) > 1)}, nothing was run:\n- "
                          + "\n- ".join(problems))
     folder, threads = writable_folder(output), threads or os.cpu_count() or 1
-    _write(folder / "settings.json",
-           json.dumps(plain(settings_of(cases, methods, measures, reference, threads)), indent=1, default=str) + "\n")
-    records = run_all(cases, methods, folder, measures, threads, time_limit, callback)
-    table = tabulate(records, cases, methods, measures, reference)
-    table = replace(table, notes=notes_of(table, methods, threads))
-    for name, page in PAGES.items():
-        _write(folder / name, page(table))
-    _draw(table, folder)
+    settings = plain(settings_of(cases, methods, measures, reference, threads))
+    with alone(folder):
+        _write(folder / "settings.json", json.dumps(settings, indent=1, default=str) + "\n")
+        records = run_all(cases, methods, folder, measures, threads, time_limit, callback)
+        table = tabulate(records, cases, methods, measures, reference)
+        table = replace(table, notes=notes_of(table, methods, threads))
+        for name, page in PAGES.items():
+            _write(folder / name, page(table))
+        _draw(table, folder)
     return table
 
 

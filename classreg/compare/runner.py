@@ -24,7 +24,8 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.machinery import PathFinder
@@ -33,7 +34,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..errors import ClassregError
+from ..errors import ClassregError, InputError
 from ..io.atomic import atomic_path, writable_folder
 from .cases import Case, Data, digest
 from .external import fill, first_line, program
@@ -71,6 +72,34 @@ class Event:
     done: int
     total: int
     text: str = ""
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold a folder for one comparison, as far as the system can; the system lets go of it however the process ends.
+
+    Raises
+    ------
+    InputError
+        If another comparison holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(held)
+        raise InputError(f"another comparison is running in {folder}; wait for it, or give another folder") from None
+    except OSError:  # a network drive without locks
+        pass
+    try:
+        yield
+    finally:
+        os.close(held)
 
 
 def run_all(cases: Sequence[Case], methods: Sequence[Method], folder: Path, measures: Sequence[str], threads: int,
