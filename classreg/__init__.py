@@ -17,7 +17,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "register": "api", "plan": "api", "apply": "api", "register_group": "group", "plan_group": "group",
     "Grid": "grid", "Image": "image", "Mapping": "mapping", "FittedTransform": "fitted", "Result": "result",
-    "GroupResult": "group", "correct_motion": "motion", "Motion": "motion",
+    "GroupResult": "group", "register_series": "series", "plan_series": "series", "Series": "series",
+    "SeriesResult": "series", "correct_motion": "motion", "Motion": "motion",
     "Plan": "planning", "Stage": "planning", "Level": "schedule", "Record": "engine",
     "ClassregError": "errors", "InputError": "errors", "GeometryError": "errors", "FileError": "errors",
     "OptionError": "errors", "ConvergenceError": "errors",

@@ -7,7 +7,7 @@ standard error.
 
 Everything heavy is imported inside the commands, so that `--help` answers at once; `check` compiles nothing.
 
-Must not be imported by any other module but the command of `cli_group`.
+Must not be imported by any other module but the commands of `cli_group` and `cli_motion`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from rich.table import Column, Table
 from rich.text import Text
 from typer.core import TyperGroup
 
-from .cli_group import group, motion
+from .cli_group import group
+from .cli_motion import motion
 from .errors import ClassregError, FileError, OptionError, unknown
 
 COLOURS = {"error": "bold red", "warning": "yellow", "note": "dim"}

@@ -200,6 +200,8 @@ def check_needs(optimiser, transform, metric, regularisers, priors=(), sampling=
             raise OptionError(f"{kind} smooths a force at every voxel: leave sampling out, or use asgd")
     for r in regularisers:
         what = type(r).__name__
+        if getattr(r, "couples", False):
+            continue
         if is_energy(r):
             if not hasattr(transform, getattr(r, "reads", "grams")):
                 raise OptionError(f"{what} is an energy of a deformation that {model} does not have: leave the "

@@ -19,7 +19,7 @@ from ..grid import Grid
 from ..image import Image, real_numbers
 from ..initialise import GROUP_INITS
 from ..metrics.group import GROUP_METRICS
-from ..models import whole
+from ..models import real, whole
 from ..planning import Plan, Stage
 from ..transforms import GROUPED
 from . import models
@@ -141,6 +141,12 @@ def check_seed(seed) -> None:
     """Raise OptionError for what is no seed."""
     if not whole(seed):
         raise OptionError(f"seed must be a whole number of at least 0, got {seed!r}")
+
+
+def check_temporal(weight) -> None:
+    """Raise OptionError for what is no weight of a coupling."""
+    if not real(weight) or weight < 0:
+        raise OptionError(f"temporal is the weight of a penalty, a number of at least 0; got {weight!r}")
 
 
 def starts_of(init, images: Sequence[Image], names: Sequence[str]) -> dict[str, np.ndarray] | None:

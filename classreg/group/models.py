@@ -15,7 +15,7 @@ from ..grid import Grid
 from ..metrics.group import GROUP_METRICS
 from ..optimisers import OPTIMISERS
 from ..planning import Plan, Stage
-from ..regularisers import REGULARISERS, is_energy
+from ..regularisers import COUPLINGS, REGULARISERS, is_energy
 from ..transforms import GROUPED
 from ..transforms.stack import Stack
 
@@ -56,7 +56,8 @@ def check_model(model: str) -> str:
 
 
 def group_plan(model: str, method: dict, grid: Grid, init: str, gauge: str, factors: Sequence[float] | None = None,
-               iterations=None, optimiser: dict | None = None, seed: int = 0, notes: tuple[str, ...] = ()) -> Plan:
+               iterations=None, optimiser: dict | None = None, seed: int = 0, notes: tuple[str, ...] = (),
+               temporal: float = 0.0) -> Plan:
     """The default plan of a model on a common grid: rigid and affine stages, then the model's own."""
     stages = []
     for kind in BEFORE.get(model, ("rigid", "affine")):
@@ -65,6 +66,9 @@ def group_plan(model: str, method: dict, grid: Grid, init: str, gauge: str, fact
         stages.append(_linear(model, grid, method, factors, iterations, optimiser, models.ENOUGH))
     else:
         stages.append(models.deformable_stage(model, grid, method, factors, iterations, optimiser, defaults=DEFORMABLE))
+    if temporal:
+        coupling = {"name": "temporal", "weight": float(temporal) / grid.resolution**2}
+        stages = [replace(stage, regularisers=(*stage.regularisers, coupling)) for stage in stages]
     return Plan(model, init, tuple(stages), seed, "none", gauge=gauge, notes=notes)
 
 
@@ -90,9 +94,10 @@ def build_stage(stage: Stage, grid: Grid, matrices, still: int | None = None, se
         if stage.transform["name"] == "bspline":
             extra["doublings"] = models.doublings(stage, grid)
         built.append(models.build(stage.transform, GROUPED, "transform of a group", **extra))
-    regularisers = [models.build(r, REGULARISERS, "regulariser", grid) for r in stage.regularisers]
+    regularisers = [models.build(r, {**REGULARISERS, **COUPLINGS}, "regulariser", grid) for r in stage.regularisers]
     for r in filter(is_energy, regularisers):  # summed over the images, a quadratic one is then the mean over pairs
-        r.weight *= 2 / (len(built) - 1)
+        if not getattr(r, "couples", False):
+            r.weight *= 2 / (len(built) - 1)
     return (Stack(built, still), build_method(stage.metric, seed), regularisers,
             models.build(stage.optimiser, OPTIMISERS, "optimiser"))
 
@@ -100,3 +105,9 @@ def build_stage(stage: Stage, grid: Grid, matrices, still: int | None = None, se
 def linear(stage: Stage) -> bool:
     """Whether matrices are all that a stage finds."""
     return stage.transform["name"] == "log_linear"
+
+
+def ordered(plan: Plan) -> bool:
+    """Whether the order of the images matters to a plan: something couples those that follow each other."""
+    parts = [r for stage in plan.stages for r in getattr(stage, "regularisers", ()) if isinstance(r, dict)]
+    return any(r.get("name") in COUPLINGS for r in parts)

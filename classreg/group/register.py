@@ -42,8 +42,8 @@ SETTLED = 10
 def register_group(images, *, model: str = "bspline", method: str | dict = "xcoreg", init="auto", names=None,
                    masks=None, reference=None, gauge: int | str = "mean", levels: Sequence[float] | None = None,
                    iterations: int | Sequence[int] | None = None, optimiser: str | dict | None = None, spacing=None,
-                   channels: str | None = None, seed: int = 0, plan: Plan | None = None, threads: int | None = None,
-                   time_limit: float | None = None,
+                   channels: str | None = None, seed: int = 0, temporal: float = 0.0, plan: Plan | None = None,
+                   threads: int | None = None, time_limit: float | None = None,
                    callback: Callable[[Record], bool | None] | None = None) -> GroupResult:
     """Find transforms that take points of a common space to points of each image, so that all images match there.
 
@@ -79,8 +79,12 @@ def register_group(images, *, model: str = "bspline", method: str | dict = "xcor
         Of plain arrays and pictures, see `classreg.register`.
     seed : int
         Of what methods draw at random.
+    temporal : float
+        Weight of the mean squared step, in voxels, between the motions of images that follow each other in the list:
+        for frames of one movement, whose order then counts. See `register_series`.
     plan : Plan, optional
-        Run this instead of what model, method, init, gauge, levels, iterations, optimiser and seed say.
+        Run this instead of what model, method, init, gauge, levels, iterations, optimiser, seed and
+        temporal say.
     threads : int, optional
         All cores by default; every number gives the same bits.
     time_limit : float, optional
@@ -91,7 +95,7 @@ def register_group(images, *, model: str = "bspline", method: str | dict = "xcor
     Returns
     -------
     GroupResult
-        The order of the images makes no difference to their transforms.
+        The order of the images makes no difference to their transforms, unless `temporal` couples them.
 
     Raises
     ------
@@ -111,9 +115,9 @@ def register_group(images, *, model: str = "bspline", method: str | dict = "xcor
     began = time.perf_counter()
     pair_door.check_options(threads, time_limit, callback)
     images, names = door.load_group(images, masks, names, spacing, channels)
-    wanted = _Wanted(model, method, init, gauge, reference, levels, iterations, optimiser, seed, plan)
+    wanted = _Wanted(model, method, init, gauge, reference, levels, iterations, optimiser, seed, temporal, plan)
     wanted.check(images, names, spacing, channels)
-    order = in_order(images)
+    order = range(len(images)) if wanted.ordered else in_order(images)
     control = Control(callback, time_limit, began)
     with Workspace(threads) as workspace:
         sorted_images, sorted_names = [images[k] for k in order], [names[k] for k in order]
@@ -136,13 +140,13 @@ def register_group(images, *, model: str = "bspline", method: str | dict = "xcor
 def plan_group(images, *, model: str = "bspline", method: str | dict = "xcoreg", init="auto", names=None, masks=None,
                reference=None, gauge: int | str = "mean", levels: Sequence[float] | None = None, iterations=None,
                optimiser=None, spacing=None, channels: str | None = None, seed: int = 0,
-               threads: int | None = None) -> Plan:
+               temporal: float = 0.0, threads: int | None = None) -> Plan:
     """What `register_group` would run with these arguments, fully resolved; change it and pass it as `plan=`."""
     pair_door.check_options(threads)
     images, names = door.load_group(images, masks, names, spacing, channels)
-    wanted = _Wanted(model, method, init, gauge, reference, levels, iterations, optimiser, seed, None)
+    wanted = _Wanted(model, method, init, gauge, reference, levels, iterations, optimiser, seed, temporal, None)
     wanted.check(images, names, spacing, channels)
-    order = in_order(images)
+    order = range(len(images)) if wanted.ordered else in_order(images)
     with Workspace(threads):
         return _resolve(wanted, [filled(normalised(images[k])) for k in order], [names[k] for k in order], Control())[0]
 
@@ -159,10 +163,11 @@ def in_order(images: Sequence[Image]) -> list[int]:
 class _Wanted:
     """What the caller asked for, checked."""
 
-    def __init__(self, model, method, init, gauge, reference, levels, iterations, optimiser, seed, plan):
+    def __init__(self, model, method, init, gauge, reference, levels, iterations, optimiser, seed, temporal,
+                 plan):
         self.model, self.method, self.init, self.gauge, self.reference = model, method, init, gauge, reference
         self.levels, self.iterations, self.optimiser = levels, iterations, optimiser
-        self.seed, self.plan, self.matrices = seed, plan, None
+        self.seed, self.temporal, self.plan, self.matrices = seed, temporal, plan, None
 
     def check(self, images, names, spacing, channels) -> None:
         """Refuse what can be known to be wrong by now, and turn the rest into objects."""
@@ -172,6 +177,7 @@ class _Wanted:
             self.method = door.method_of(self.method)
             self.optimiser = pair_door.part_of(self.optimiser, OPTIMISERS, "optimiser")
             door.check_seed(self.seed)
+            door.check_temporal(self.temporal)
             self.gauge = door.gauge_of(self.gauge, names)
         else:
             door.check_kind(self.plan)
@@ -179,6 +185,11 @@ class _Wanted:
             self.init = self.init if not isinstance(self.init, str) else door.init_of(self.plan)
         self.matrices = door.starts_of(self.init, images, names)
         self.reference = door.reference_of(self.reference, spacing, channels, ndim)
+
+    @property
+    def ordered(self) -> bool:
+        """Whether the order of the images counts."""
+        return self.temporal > 0 if self.plan is None else models.ordered(self.plan)
 
 
 def _resolve(wanted: _Wanted, images, names, control) -> tuple[Plan, Grid, list[np.ndarray]]:
@@ -199,7 +210,7 @@ def _resolve(wanted: _Wanted, images, names, control) -> tuple[Plan, Grid, list[
         factors = None if wanted.levels is None else [float(v) for v in wanted.levels]
         init = wanted.init if wanted.matrices is None else "matrices"
         plan = models.group_plan(wanted.model, wanted.method, grid, init, wanted.gauge, factors, wanted.iterations,
-                                 wanted.optimiser, wanted.seed, (note,))
+                                 wanted.optimiser, wanted.seed, (note,), wanted.temporal)
     door.check_plan(plan, grid, len(images))
     door.check_classes(images, names, plan)
     return plan, grid, matrices

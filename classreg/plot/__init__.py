@@ -4,8 +4,9 @@
     plot.checkerboard(result).savefig("checkerboard.png")
     plot.checkerboard(fixed, warped, plane="axial", ax=ax)
 
-slices, checkerboard, overlay, difference, contour; deformed_grid, quiver, jacobian, curl; convergence; boxes. All
-return a `matplotlib.figure.Figure` with a canvas of its own; nothing is shown and no global state is touched.
+slices, checkerboard, overlay, difference, contour; deformed_grid, quiver, jacobian, curl; convergence; boxes; motion,
+profile. All return a `matplotlib.figure.Figure` with a canvas of its own; nothing is shown and no global state is
+touched.
 
 Options that mean the same everywhere:
 
@@ -26,11 +27,12 @@ from .canvas import FOLD, LINE, TEXT
 from .comparison import boxes
 from .curves import convergence, levels
 from .fields import curl, deformed_grid, jacobian, quiver
+from .motion import motion, profile
 from .outlines import contour
 from .pictures import checkerboard, difference, overlay, slices
 from .shades import picture, squares, two_colours, window
 from .views import Plane, centre, planes
 
 __all__ = ["FOLD", "LINE", "TEXT", "Plane", "boxes", "centre", "checkerboard", "contour", "convergence", "curl",
-           "deformed_grid", "difference", "jacobian", "levels", "overlay", "picture", "planes", "quiver", "slices",
-           "squares", "two_colours", "window"]
+           "deformed_grid", "difference", "jacobian", "levels", "motion", "overlay", "picture", "planes", "profile",
+           "quiver", "slices", "squares", "two_colours", "window"]

@@ -20,10 +20,15 @@ from .elastic import Elastic
 from .gaussian import Gaussian
 from .jacobian import Jacobian
 from .neighbours import Neighbours
+from .temporal import Temporal
 from .tv import TV
 from .volume import Volume
 
 REGULARISERS = {"diffusion": Diffusion, "bending": Bending, "curvature": Curvature, "elastic": Elastic,
                 "tv": TV, "jacobian": Jacobian, "volume": Volume, "gaussian": Gaussian, "neighbours": Neighbours}
 
-__all__ = ["REGULARISERS", "is_energy", "smooths", *(c.__name__ for c in REGULARISERS.values())]
+#: those that couple the images of a group: called with the parameters of all, (N, ...)
+COUPLINGS = {"temporal": Temporal}
+
+__all__ = ["COUPLINGS", "REGULARISERS", "Temporal", "is_energy", "smooths",
+           *(c.__name__ for c in REGULARISERS.values())]

@@ -19,6 +19,7 @@ from .congealing import Congealing
 from .correlation import Correlation
 from .cte import CTE
 from .gmm import GMM
+from .low_rank import LowRank
 from .pca import PCA
 from .pca2 import PCA2
 from .total_correlation import TotalCorrelation
@@ -26,5 +27,5 @@ from .variance import Variance
 from .xcoreg import XCoReg
 
 GROUP_METRICS = {"variance": Variance, "xcoreg": XCoReg, "ape": AllPairs, "cte": CTE, "gmm": GMM, "pca": PCA,
-                 "pca2": PCA2, "congealing": Congealing, "correlation": Correlation,
+                 "pca2": PCA2, "low_rank": LowRank, "congealing": Congealing, "correlation": Correlation,
                  "total_correlation": TotalCorrelation}
