@@ -4,7 +4,7 @@
 
 Z_j are the images with zero mean and unit deviation, v_i the leading eigenvectors of their correlation matrix (see
 `components.py`). What contrast agents and relaxation do to images needs few components, and motion many: the
-reconstruction shows the contrast of each image, with the motion averaged. It is latent, made anew by each refresh; and m
+reconstruction shows the contrast of each image, the motion averaged. It is latent, made anew by each refresh; and m
 grows, by one after every `rounds` refreshes, from 1 to `components`, so that what moves much is not explained before
 it is moved. Samples that all images see count. With D half the squared difference and all m at once it is close to
 `pca`; with `lncc` it stands contrast that differs from place to place.
