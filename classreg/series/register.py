@@ -122,7 +122,8 @@ def _given(series, reference, mask, spacing, interval) -> tuple[Series, dict[str
     frames = [flat(frame) for frame in series.frames]
     masks = None
     if mask is not None:
-        weight = door.weight_of(mask, series.frames[0], "series").reshape(frames[0].grid.shape)
+        weight = door.weight_of(mask, series.frames[0], "series")
+        weight = weight.reshape(frames[0].grid.shape) if weight.shape == series.grid.shape else weight
         masks = [weight] * len(frames)
     return series, dict(images=frames, names=names, masks=masks, gauge=_gauge(reference, names))
 
