@@ -1,6 +1,6 @@
-"""`classreg group` and `classreg motion`: any number of images, or the frames of a series, to a common space.
+"""`classreg group`: register any number of images to a common space.
 
-May import anything; `cli` takes its commands from here.
+May import anything; `cli` takes its command from here.
 """
 
 from __future__ import annotations
@@ -43,33 +43,4 @@ def group(
             images, model=model, method=method, init=init, names=None if names is None else names.split(","),
             masks=mask or None, reference=reference, gauge=gauge, levels=factors, threads=threads,
             time_limit=time_limit, callback=callback)
-    cli._finish(result, output, quiet, caught)
-
-
-def motion(
-    series: Annotated[Path, typer.Argument(metavar="SERIES", help="An image file whose last axis is time.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")],
-    method: Annotated[str, typer.Option(help="What is minimised: pca2, or variance where intensities stay; options in "
-                                             "JSON as for group.")] = "pca2",
-    model: Annotated[str, typer.Option(help="What may move: rigid, translation, affine, bspline, ...")] = "rigid",
-    mask: Annotated[Path | None, typer.Option(help="Where frames count.")] = None,
-    frame: Annotated[int | None, typer.Option(min=1, help="A frame that does not move, from 1; by default nothing "
-                                                          "moves on average.")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads; all cores by default.")] = None,
-    time_limit: Annotated[float | None, typer.Option(min=0, help="Seconds; then the best so far.")] = None,
-    levels: Annotated[str | None, typer.Option(help="Pyramid factors from coarse to fine, as 4,2,1.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing but errors.")] = False,
-) -> None:
-    """Align the frames of SERIES and save the corrected series, motion.csv and what a group has."""
-    import classreg
-
-    from . import cli
-
-    factors, method = cli._factors(levels), cli._metric(method)
-    cli._check_folder(output)
-    console = cli._console(quiet)
-    with cli._interruptible() as caught, cli._progress(console, quiet) as callback:
-        result = classreg.correct_motion(
-            series, model=model, method=method, mask=mask, gauge="mean" if frame is None else frame - 1, levels=factors,
-            threads=threads, time_limit=time_limit, callback=callback)
     cli._finish(result, output, quiet, caught)

@@ -18,7 +18,7 @@ def motion(
     model: Annotated[str, typer.Option(help="What a frame may do: translation, rigid, affine, bspline, svf, "
                                             "...")] = "rigid",
     method: Annotated[str, typer.Option(help="What is minimised: a name, or a name with options in JSON: "
-                                             "'{\"name\": \"pca\", \"components\": 3}'.")] = "pca2",
+                                             "'{\"name\": \"pca\", \"components\": 3}'.")] = "xcoreg",
     reference: Annotated[str, typer.Option(help="mean: nothing moves on average; or the frame that does not move: "
                                                 "first, middle, last, or its number from 0.")] = "mean",
     temporal: Annotated[float, typer.Option(min=0, help="Weight of a penalty on motion from frame to frame; 0 for "

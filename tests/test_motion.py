@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from group_scenes import CENTRE, anatomy, disagreement, rigid, rigid_group
-from typer.testing import CliRunner
 
 import classreg
-from classreg import Grid, Image, cli, io
+from classreg import Grid, Image
 from classreg.errors import InputError
 
 
@@ -60,14 +59,11 @@ def test_a_series_needs_frames():
         classreg.correct_motion(np.zeros((8, 9, 1)))
 
 
-def test_the_command_line_corrects_a_series(tmp_path):
-    """Time is the last axis of the file; the corrected series lies on its grid."""
+def test_a_corrected_series_is_saved_with_its_table(tmp_path):
     series, _ = series_of(3, 3)
-    io.save_image(series, tmp_path / "series.nii.gz")
-    more = ["--method", "variance", "--model", "translation", "--levels", "2", "--frame", "2"]
-    done = CliRunner().invoke(cli.app, ["motion", str(tmp_path / "series.nii.gz"), *more, "-o", str(tmp_path / "out")])
-    assert done.exit_code == 0 and "translation of 3 images" in done.stdout
-    corrected = io.load(tmp_path / "out" / "corrected.nii.gz", channels="last")
+    motion = classreg.correct_motion(series, method="variance", model="translation", levels=[2], gauge=1)
+    motion.save(tmp_path / "out")
+    corrected = classreg.io.load(tmp_path / "out" / "corrected.nii.gz", channels="last")
     assert corrected.array.shape == series.array.shape and corrected.grid.same_as(series.grid, 1e-3)
     rows = (tmp_path / "out" / "motion.csv").read_text().splitlines()
     assert rows[0] == "frame,shift_x_mm,shift_y_mm,shift_z_mm,turn_x_deg,turn_y_deg,turn_z_deg,step_mm"

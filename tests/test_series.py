@@ -153,8 +153,7 @@ def test_the_motion_of_frames_is_found(corrected):
     assert all(stage.order == 3 for stage in result.plan.stages)
 
 
-@pytest.mark.parametrize("method", ["pca2", {"name": "pca", "components": 2},
-                                    {"name": "low_rank", "components": 2, "rounds": 3}])
+@pytest.mark.parametrize("method", ["xcoreg", "total_correlation", {"name": "pca", "components": 2}])
 def test_motion_is_found_while_the_contrast_changes(method):
     """Two factors: signals that recover and cross zero, as those of an inversion, at two rates."""
     def recovery(values, k):
@@ -162,7 +161,7 @@ def test_motion_is_found_while_the_contrast_changes(method):
 
     series, matrices = moving_series(oblique((40, 46), (1.6, 1.3)), count=8, gain=recovery)
     result = classreg.register_series(series, method=method)
-    assert left(result, matrices) < 0.25
+    assert left(result, matrices) < 0.05
 
 
 def test_a_slice_moves_in_its_plane_wherever_that_lies():
@@ -185,7 +184,7 @@ def test_a_slice_moves_in_its_plane_wherever_that_lies():
         frames.append(anatomy(points - centre + CENTRE[:2])[None])
         truth.append(matrix)
     series = Series(np.stack(frames).astype(np.float32), grid)
-    result = classreg.register_series(series, reference="first")
+    result = classreg.register_series(series, method="variance", reference="first")
     assert result.group.grid.ndim == 2 and result.corrected.grid is grid
     assert result.transforms[0].matrix == pytest.approx(np.eye(4), abs=1e-9)
     want = truth[2] @ np.linalg.inv(truth[0])
@@ -257,6 +256,13 @@ def test_the_coupling_in_time_is_its_definition_and_has_its_gradient(shape):
             assert slope == pytest.approx((gradient * step).sum(), rel=1e-7)
 
 
+def test_reconstructions_refine_what_is_near():
+    """After a rigid stage by another method; the deformation of the last stage is held by a plan."""
+    series, matrices = moving_series(oblique((40, 46), (1.6, 1.3)), count=6, size=0.15)
+    result = classreg.register_series(series, method={"name": "low_rank", "components": 1}, levels=[1])
+    assert left(result, matrices) < 0.05
+
+
 @pytest.mark.parametrize("model", ["translation", "bspline"])
 def test_coupled_frames_move_alike(model):
     series, _ = moving_series(oblique((30, 32), (2.0, 2.0)), count=5, size=0.6)
@@ -322,7 +328,7 @@ def three(change=None):
     (three(), {"temporal": -1}, OptionError, "temporal is the weight"),
     (three(), {"temporal": True}, OptionError, "temporal is the weight"),
     (three(), {"interval": 0}, OptionError, "interval must be a number of seconds above 0"),
-    (three(), {"mask": np.ones((4, 4))}, InputError, "mask has the shape .4, 4."),
+    (three(), {"mask": np.ones((4, 4))}, InputError, "mask has shape .4, 4."),
     (three(), {"mask": np.zeros((10, 12))}, InputError, "mask is empty"),
     (three(), {"model": "greedy"}, OptionError, "model of a group"),
     (three(), {"method": "pca3"}, OptionError, "pca2"),
@@ -355,7 +361,7 @@ def test_labels_of_frames_follow(corrected):
     moved = result.apply(labels)
     assert moved.array.dtype == np.uint8
     agree = [(moved.array[k] == moved.array[0])[result.seen].mean() for k in range(1, 6)]
-    assert min(agree) > 0.98 > max((labels[k] == labels[0]).mean() for k in range(1, 6))
+    assert min(agree) > 0.97 > max((labels[k] == labels[0])[result.seen].mean() for k in range(1, 6))
     with pytest.raises(InputError, match="5 frames were given for a series of 6"):
         result.apply(labels[:5])
 
@@ -440,17 +446,17 @@ def test_the_command_line_corrects_a_series(tmp_path):
 @pytest.mark.data
 @pytest.mark.skipif(not DATA, reason="CLASSREG_DATA, the folder of real images, is not set")
 def test_shifts_that_are_added_to_a_real_series_are_found():
-    """Perfusion of a brain, eight frames: whole voxels and fractions, against what is found without them."""
-    series = load_series(Path(DATA) / "series" / "series-niivue" / "pcasl.nii.gz")[:5]
-    shifts, frames = np.random.default_rng(0).uniform(-4, 4, (5, 3)), []
+    """Perfusion of a brain, four frames: whole voxels and fractions, against what is found without them."""
+    series = load_series(Path(DATA) / "series" / "series-niivue" / "pcasl.nii.gz")[:4]
+    shifts, frames = np.random.default_rng(0).uniform(-4, 4, (4, 3)), []
     for shift, frame in zip(shifts, series.frames):
         matrix = np.eye(4)
         matrix[:3, 3] = -shift
         frames.append(classreg.apply(matrix, frame, frame, interpolation="cubic").array)
-    own, found = (classreg.register_series(s, model="translation", method="variance")
+    own, found = (classreg.register_series(s, model="translation", levels=[2])
                   for s in (series, series.with_array(np.stack(frames))))
     motion = [np.stack([r.motion[f"{axis}_mm"] for axis in "xyz"], 1) for r in (own, found)]
     rest = (motion[1] - motion[0]) - (shifts - shifts.mean(0))
-    assert np.sqrt((rest**2).sum(1).mean()) < 0.15
+    assert np.sqrt((rest**2).sum(1).mean()) < 0.3  # of voxels of 3 x 3 x 6 mm
     before, after = found.summary()["median temporal signal to noise"]
     assert after > 3 * before

@@ -28,7 +28,7 @@ ORDER = 3
 REFERENCES = (MEAN, "first", "middle", "last")
 
 
-def register_series(series, *, model: str = "rigid", method: str | dict = "pca2", reference: int | str = "mean",
+def register_series(series, *, model: str = "rigid", method: str | dict = "xcoreg", reference: int | str = "mean",
                     temporal: float = 0.0, mask=None, spacing=None, interval: float | None = None,
                     init="identity", levels: Sequence[float] | None = None,
                     iterations: int | Sequence[int] | None = None, optimiser: str | dict | None = None, seed: int = 0,
@@ -44,8 +44,8 @@ def register_series(series, *, model: str = "rigid", method: str | dict = "pca2"
         What a frame may do: translation, rigid, similarity, affine, bspline, dense or svf. Frames of one slice move in
         its plane.
     method : str or dict
-        What is minimised, see `classreg.register_group`: pca2, pca or low_rank where contrast changes with time,
-        variance where it does not, xcoreg where it changes in ways that no few factors describe.
+        What is minimised, see `classreg.register_group`: xcoreg whatever contrast does; variance where it stays;
+        total_correlation, pca and low_rank where few curves in time describe it.
     reference : int or str
         mean: nothing moves on average over time. Or a frame that does not move: its number, from 0, or first, middle
         or last.
@@ -93,7 +93,7 @@ def register_series(series, *, model: str = "rigid", method: str | dict = "pca2"
     return SeriesResult(series, found)
 
 
-def plan_series(series, *, model: str = "rigid", method: str | dict = "pca2", reference: int | str = "mean",
+def plan_series(series, *, model: str = "rigid", method: str | dict = "xcoreg", reference: int | str = "mean",
                 temporal: float = 0.0, mask=None, spacing=None, interval: float | None = None, init="identity",
                 levels: Sequence[float] | None = None, iterations=None, optimiser=None, seed: int = 0,
                 threads: int | None = None) -> Plan:
