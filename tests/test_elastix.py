@@ -313,8 +313,11 @@ def test_without_direction_cosines_both_images_are_upright(tmp_path, caplog):
     def upright(grid):
         return Grid.from_spacing(grid.shape, grid.spacing, grid.affine[:3, 3])
 
-    for values in (linear_values("affine", 3), spline_values(upright(fixed))):
-        path = write_file(tmp_path / "t.txt", upright(fixed), **values, UseDirectionCosines=True)
+    one, spline = linear_values("affine", 3), spline_values(upright(fixed))
+    for how, last in ((None, one), (None, spline), ("Compose", one), ("Add", one), ("Add", spline)):
+        path = write_file(tmp_path / "t.txt", upright(fixed), **last)
+        if how is not None:
+            path = chain(path, upright(fixed), last, how, **linear_values("euler", 3))
         points = inside(fixed)
         there = read_transform(path, upright(fixed)).map_points(upright(fixed).to_world(fixed.to_index(points)))
         path.write_text(path.read_text().replace('(UseDirectionCosines "true")', '(UseDirectionCosines "false")'))
