@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
@@ -12,9 +14,10 @@ from typer.testing import CliRunner
 from classreg import plot
 from classreg.cli import app
 from classreg.engine import Record
-from classreg.errors import InputError, OptionError
+from classreg.errors import FileError, InputError, OptionError
 from classreg.fitted import FittedTransform
 from classreg.grid import Grid
+from classreg.image import Image
 from classreg.io import save_image
 from classreg.jacobian import jacobian_determinant
 from classreg.mapping import Mapping
@@ -188,6 +191,24 @@ def test_a_saved_result_is_drawn_as_the_result_is(folder):
     ax, = saved.draw("contour", folder / "out", folder / "fixed.nii.gz", labels=folder / "fixed_labels.nii.gz",
                      moving_labels=folder / "moving_labels.nii.gz").axes
     assert len(ax.collections) == 2
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_channels_of_a_saved_result(folder, tmp_path, count):
+    result = folder[1]
+    fixed, moving = (Image(np.stack([image.array] * count), image.grid) for image in (result.fixed, result.moving))
+    result = replace(result, fixed=fixed, moving=moving)
+    result.save(tmp_path)
+    for one, other in zip(arrays(saved.draw("overlay", tmp_path, fixed)), arrays(plot.overlay(result))):
+        assert np.abs(one.astype(int) - other).max() <= 1
+
+
+@pytest.mark.parametrize("text", ["5", "null", "[]", "{", '{"history": [], "fixed_grid": {}}', '{"history": 5}'])
+def test_a_folder_whose_result_is_damaged(tmp_path, text):
+    (tmp_path / "result.json").write_text(text)
+    for kind in ("convergence", "jacobian"):
+        with pytest.raises(FileError, match="holds no result that can be drawn"):
+            saved.draw(kind, tmp_path)
 
 
 def test_command_line_draws_and_says_what_is_missing(folder):

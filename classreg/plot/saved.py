@@ -8,6 +8,7 @@ May import anything below and matplotlib; nothing imports it but a lazy call.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -18,8 +19,12 @@ from matplotlib.figure import Figure
 from ..errors import FileError, OptionError, unknown
 from ..fitted import FittedTransform
 from ..grid import Grid
+from ..image import Image
+from ..io import load
 from ..io.atomic import atomic_path
+from ..io.files import existing
 from ..io.transforms import read_transform
+from ..io.vectors import head
 from .curves import convergence
 from .fields import curl, deformed_grid, jacobian, quiver
 from .given import image_of, labels_of
@@ -71,11 +76,10 @@ def draw(kind: str, folder: str | os.PathLike, fixed=None, *, labels=None, movin
     if kind == "convergence" and plane is not None:
         raise OptionError("convergence has no planes; leave plane out")
     if kind in PAIRS:
-        return PAIRS[kind](image_of(fixed, name="fixed"), folder / "warped.nii.gz", plane=plane)
-    said = _said(folder)
+        return PAIRS[kind](image_of(fixed, name="fixed"), _warped(folder), plane=plane)
+    history, grid = _said(folder)
     if kind == "convergence":
-        return convergence([{**r, "value": np.nan if r["value"] is None else r["value"]} for r in said["history"]])
-    grid = Grid(said["fixed_grid"]["shape"], np.array(said["fixed_grid"]["affine"]))
+        return convergence(history)
     if kind == "contour":
         image = image_of(fixed, name="fixed")
         moved = None if moving_labels is None else labels_of(moving_labels, image, "moving labels",
@@ -106,17 +110,20 @@ def check_name(path: str | os.PathLike) -> None:
         raise FileError(f"{path} has no suffix of a picture; allowed are {', '.join(FORMATS)}")
 
 
-def _said(folder: Path) -> dict:
-    path = folder / "result.json"
+def _warped(folder: Path) -> Image:
+    path = existing(folder / "warped.nii.gz")
+    return load(path, channels="last" if math.prod(head(path)[0][3:]) > 1 else None, name="warped")
+
+
+def _said(folder: Path) -> tuple[list[dict], Grid]:
+    """History and fixed grid of a saved result."""
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-        if {"history", "fixed_grid"} <= set(said):
-            return said
-        why = "it has no history or no fixed grid"
-    except (OSError, ValueError) as error:
-        why = str(error)
-    raise FileError(f"{folder} holds no result that can be drawn ({why}); give a folder that `classreg register` or "
-                    "Result.save has written")
+        said = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        history = [{**r, "value": np.nan if r["value"] is None else r["value"]} for r in said["history"]]
+        return history, Grid(said["fixed_grid"]["shape"], np.array(said["fixed_grid"]["affine"]))
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        raise FileError(f"{folder} holds no result that can be drawn ({type(error).__name__}: {error}); give a folder "
+                        "that `classreg register` or Result.save has written") from error
 
 
 def _transform(folder: Path, grid: Grid) -> FittedTransform:
