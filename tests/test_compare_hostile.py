@@ -130,7 +130,7 @@ def test_variables_of_commands_and_files_to_begin_with_are_seen(row, monkeypatch
     before = prints()
     monkeypatch.setenv("HOW", "slow")
     Path("start.tfm").write_text("b")
-    for a, b, key in zip(before, prints(), ("command", "init")):
+    for a, b, key in zip(before, prints(), ("variables", "init")):
         assert {k for k in a if a[k] != b[k]} == {key}
 
 

@@ -26,6 +26,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,6 +99,13 @@ class Method:
         """The words of a command for a case, with those for its masks."""
         words, fixed, moving, _ = self.words
         return [*words, *(fixed if case.fixed_mask else ()), *(moving if case.moving_mask else ())]
+
+    def variables(self) -> list[str]:
+        """The words of a command after its program in which the environment was filled in."""
+        texts = (self.spec.get(key, "") for key in ("command", "if_fixed_mask", "if_moving_mask"))
+        written = [word for text in texts for word in shlex.split(text)]
+        filled = [word for words in self.words[:3] for word in words]
+        return [there for here, there in zip(written[1:], filled[1:], strict=True) if here != there]
 
     def files(self) -> list[str]:
         """The patterns of the files that hold its transforms."""

@@ -246,7 +246,8 @@ def _fingerprint(method: Method, data: Data, threads: int, versions: dict) -> di
         files = [method.folder / Path(fill(p, {"case": data.case.name})).expanduser() for p in method.files()]
         found["transform"] = " ".join(digest(file) for file in files if file.is_file())
     elif method.kind == "command":
-        found["command"] = json.dumps(method.words[:3])
+        if variables := method.variables():
+            found["variables"] = json.dumps(variables)
         found["program"] = digest(program(method.words[0][0], method.folder))
         named = [os.path.join(method.folder, word) for word in method.words[0][1:] if "{" not in word]
         found["files_of_the_command"] = " ".join(digest(Path(path)) for path in named if os.path.isfile(path))
