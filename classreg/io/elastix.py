@@ -52,6 +52,7 @@ from .elastix_file import INITIAL, NONE, File, chain
 from .elastix_text import dump
 from .files import suffix_of
 from .images import load, save_image
+from .vectors import turned
 
 SUFFIXES = (".txt",)
 COMBINE = ("Compose", "Add")
@@ -98,7 +99,7 @@ def write(transform: FittedTransform, path: Path) -> None:
     elif isinstance(transform.transform, BSpline) and vectors.orthonormal(at := transform.transform.grid) is at:
         points, u = lattice.exported(transform)
         where = np.moveaxis(points.points(), -1, 0)
-        u = _turned(transform.matrix, where + u) - where
+        u = turned(transform.matrix, where + u) - where
         u += transform.matrix[:d, d].reshape((d,) + (1,) * d)
         own = {"Transform": ["BSplineTransform"], "TransformParameters": u.ravel(), "BSplineTransformSplineOrder": [3],
                "UseCyclicTransform": [False], **_geometry(points, "Grid")}
@@ -266,14 +267,14 @@ def _combined(parts, begin: np.ndarray, end: np.ndarray, fixed: Grid, path: Path
             matrix = matrix + (part - one) @ begin
         else:
             matrix = part @ matrix
-            bent = [Bent(b.grid, _turned(part, b.u), b.order, b.rim) for b in bent]
+            bent = [Bent(b.grid, turned(part, b.u), b.order, b.rim) for b in bent]
         if abs(np.linalg.det(matrix)) < 1e-9:
             raise InputError(f"the matrix in {path} is not invertible: {matrix.tolist()}")
     matrix = end @ matrix
     if not bent:
         return FittedTransform.from_matrix(matrix, fixed)
     if len(bent) == 1:
-        grid, u = bent[0].grid, _turned(np.linalg.inv(matrix) @ end, bent[0].u)
+        grid, u = bent[0].grid, turned(np.linalg.inv(matrix) @ end, bent[0].u)
         vectors.covered(grid, fixed, path)
         if bent[0].order == 3 and (found := lattice.spline(grid, u, matrix, fixed)) is not None:
             return found
@@ -293,8 +294,3 @@ def _combined(parts, begin: np.ndarray, end: np.ndarray, fixed: Grid, path: Path
 def _moved(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     """World points (n, d) through a world matrix."""
     return points @ matrix[:-1, :-1].T + matrix[:-1, -1]
-
-
-def _turned(matrix: np.ndarray, u: np.ndarray) -> np.ndarray:
-    """Vectors (d, ...) through the linear part of a world matrix."""
-    return np.einsum("ij,j...->i...", matrix[:-1, :-1], u)

@@ -39,9 +39,10 @@ from ..image import Image
 from ..mapping import Mapping
 from ..transforms import BSpline
 from ..transforms.dense import compose
-from . import lattice, matrices, vectors
+from . import lattice, matrices, ras, vectors
 from .atomic import atomic_path
 from .files import suffix_of
+from .vectors import turned
 
 NAME = "NREG_TRANS"
 DEFORMATION, DISPLACEMENT, POINTS, VELOCITY, BARE_VELOCITY, VELOCITY_POINTS, LINEAR_POINTS = range(7)
@@ -63,8 +64,7 @@ class NiftyReg:
     def read(self, path: Path, fixed: Grid, moving: Grid | None = None) -> FittedTransform:
         """The transform in a file, whatever it is of."""
         if suffix_of(path) == ".txt":
-            flip = matrices.ras(fixed.ndim)
-            return matrices.fitted(flip @ matrices.read_for(path, fixed.ndim) @ flip, fixed, path)
+            return ras.read(path, fixed)
         kind, steps, before, after = _header(path, fixed.ndim)
         u, grid = vectors.read(path, fixed.ndim)
         u = u.astype(float)
@@ -75,13 +75,13 @@ class NiftyReg:
         if kind in GRIDS:  # a spline of E0 x
             grid = Grid(grid.shape, back @ grid.affine)
         if kind in (POINTS, VELOCITY_POINTS):
-            found = lattice.spline(*lattice.widened(grid, _turned(back, u), fixed), matrix, fixed)
+            found = lattice.spline(*lattice.widened(grid, turned(back, u), fixed), matrix, fixed)
             if kind == POINTS:
                 return found
-            u, grid = _turned(before, found.on(fixed).field), fixed
+            u, grid = turned(before, found.on(fixed).field), fixed
         if kind in (VELOCITY, BARE_VELOCITY, VELOCITY_POINTS):
             u = _exponential(u, grid, steps)
-        return FittedTransform.from_mapping(Mapping(matrix, _turned(back, u).astype(np.float32), grid), fixed)
+        return FittedTransform.from_mapping(Mapping(matrix, turned(back, u).astype(np.float32), grid), fixed)
 
     def write(self, transform: FittedTransform, path: Path) -> None:
         """Write a transform that NiftyReg maps points with as classreg does inside the fixed image."""
@@ -101,7 +101,7 @@ class NiftyReg:
             kind = POINTS if isinstance(transform.transform, BSpline) else DEFORMATION
         if kind == POINTS:
             grid, u = lattice.exported(transform, before=0)
-            out = _moved(transform.matrix, grid) + _turned(transform.matrix, u)
+            out = _moved(transform.matrix, grid) + turned(transform.matrix, u)
         else:
             grid, out = own, transform.displacement(own).astype(float)
             if kind == DEFORMATION:
@@ -160,11 +160,6 @@ def _exponential(v: np.ndarray, grid: Grid, steps: int) -> np.ndarray:
 def _moved(matrix: np.ndarray, grid: Grid) -> np.ndarray:
     """The samples of a grid through a world matrix, (d, *grid.shape)."""
     return np.moveaxis(grid.points() @ matrix[:-1, :-1].T + matrix[:-1, -1], -1, 0)
-
-
-def _turned(matrix: np.ndarray, u: np.ndarray) -> np.ndarray:
-    """Vectors (d, ...) through the linear part of a world matrix."""
-    return np.einsum("ij,j...->i...", matrix[:-1, :-1], u)
 
 
 def _write(field: np.ndarray, grid: Grid, path: Path, kind: int) -> None:

@@ -119,6 +119,11 @@ def read(path: Path, d: int) -> tuple[np.ndarray, Grid]:
     return image.array.astype(np.float32), image.grid
 
 
+def turned(matrix: np.ndarray, u: np.ndarray) -> np.ndarray:
+    """Vectors (d, ...) through the linear part of a world matrix."""
+    return np.einsum("ij,j...->i...", matrix[:-1, :-1], u)
+
+
 def covered(field: Grid, grid: Grid, path: Path) -> float:
     """The share of an image that a field, or a lattice, covers; InputError where it lies beside it."""
     ends = [np.linspace(0, n - 1, min(n, 9)) for n in grid.shape]
