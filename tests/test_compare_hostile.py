@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import os
 import sys
 import time
 from pathlib import Path
@@ -173,3 +174,21 @@ def test_one_comparison_at_a_time_writes_to_a_folder(row):
     assert not compare([row], [again], "out", measures=["folding"], threads=1).failures
     assert met == ["another comparison is running in out; wait for it, or give another folder"]
     assert not compare([row], [still], "out", measures=["folding"], threads=1).failures
+
+
+def test_a_function_that_goes_elsewhere_takes_no_path_along(row, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+
+    def goes(fixed, moving):
+        os.chdir(elsewhere)
+        return np.eye(3)
+
+    table = compare([row], {"goes": goes, "still": still}, "out", measures=["folding"], threads=1)
+    assert not table.failures and Path("out/table.md").is_file() and not list(elsewhere.iterdir())
+
+
+def test_names_that_some_systems_do_not_tell_apart_are_refused(row):
+    with pytest.raises(InputError, match="'ONE' is there twice"):
+        read_cases([row, {**row, "case": "ONE"}])
+    with pytest.raises(OptionError, match="two methods are called 'a'"):
+        read_methods({"a": "rigid", "A": "affine"})

@@ -101,8 +101,9 @@ def read_cases(source: str | os.PathLike | Iterable[Case | Mapping]) -> list[Cas
         case = row if isinstance(row, Case) else _case(number, row, folder, problems)
         if case is not None:
             problems += [f"case {case.name!r}: {what}" for what in _faults(case)]
-            if case.name in [other.name for other in cases]:
-                problems.append(f"case {case.name!r} is there twice (row {number}); each needs a name of its own")
+            if case.name.casefold() in [other.name.casefold() for other in cases]:
+                problems.append(f"case {case.name!r} is there twice (row {number}); each needs a name of its own, "
+                                "by more than capital letters")
             cases.append(case)
     if not rows and not problems:
         problems.append("there is no case; give one per row")

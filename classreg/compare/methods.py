@@ -138,8 +138,9 @@ def read_methods(source, folder: Path = Path()) -> list[Method]:
         wrong = check_name(method.name, "a method")
         if wrong:
             raise OptionError(wrong)
-        if [other.name for other in found].count(method.name) > 1:
-            raise OptionError(f"two methods are called {method.name!r}; give one another name: NAME=...")
+        if [other.name.casefold() for other in found].count(method.name.casefold()) > 1:
+            raise OptionError(f"two methods are called {method.name!r}; give one another name, by more than "
+                              "capital letters: NAME=...")
     return found
 
 

@@ -114,11 +114,14 @@ def _path() -> str:
 def _here(method, data, work, threads, limit):
     # copies, since a function may write into what it is given, and other methods are to get what the files hold
     fixed, moving = (image.with_array(image.array.copy()) for image in (data.fixed, data.moving))
+    here = os.getcwd()
     try:
         with _uninterrupted(), measured() as cost:
             found = asked(method.call, fixed, moving, threads)
     except SystemExit as stop:
         raise RunFailed(f"the function ended the program (exit code {stop.code!r})") from stop
+    finally:
+        os.chdir(here)  # to which paths are relative
     transform = as_transform(found, fixed, moving)
     notes = {"status": found.status, "plan": str(found.plan)} if isinstance(found, Result) else {}
     return Ran(save_transform(transform, work / "transform"),
