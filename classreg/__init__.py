@@ -18,7 +18,7 @@ _HOMES = {
     "register": "api", "plan": "api", "apply": "api", "register_group": "group", "plan_group": "group",
     "Grid": "grid", "Image": "image", "Mapping": "mapping", "FittedTransform": "fitted", "Result": "result",
     "GroupResult": "group", "register_series": "series", "plan_series": "series", "Series": "series",
-    "SeriesResult": "series", "correct_motion": "motion", "Motion": "motion",
+    "SeriesResult": "series",
     "Plan": "planning", "Stage": "planning", "Level": "schedule", "Record": "engine",
     "ClassregError": "errors", "InputError": "errors", "GeometryError": "errors", "FileError": "errors",
     "OptionError": "errors", "ConvergenceError": "errors",

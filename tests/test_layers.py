@@ -20,7 +20,7 @@ FLOORS = {
     1: "draws grid image jacobian mapping pyramid sampling transforms",
     2: "metrics regularisers priors",
     3: "engine fitted gauge hessian objective optimisers planning resample schedule stopping",
-    4: "api baselines check compare datasets door evaluate group initialise io memory models motion "
+    4: "api baselines check compare datasets door evaluate group initialise io memory models "
        "preflight result save series uncertainty",
     5: "cli cli_group cli_motion plot report report_group report_series warmup",
 }
