@@ -328,6 +328,8 @@ def three(change=None):
     (three(), {"temporal": -1}, OptionError, "temporal is the weight"),
     (three(), {"temporal": True}, OptionError, "temporal is the weight"),
     (three(), {"interval": 0}, OptionError, "interval must be a number of seconds above 0"),
+    (three(), {"interval": "2"}, OptionError, "interval must be a number of seconds above 0"),
+    (three(), {"interval": True}, OptionError, "interval must be a number of seconds above 0"),
     (three(), {"mask": np.ones((4, 4))}, InputError, "mask has shape .4, 4."),
     (three(), {"mask": np.zeros((10, 12))}, InputError, "mask is empty"),
     (three(), {"model": "greedy"}, OptionError, "model of a group"),

@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +68,8 @@ class Series:
             raise InputError(f"a series is an array (frames, {', '.join(map(str, self.grid.shape))}) on its grid; got "
                              f"{array.shape}")
         object.__setattr__(self, "array", array)
-        if self.interval is not None and not (np.isreal(self.interval) and 0 < self.interval < np.inf):
+        if self.interval is not None and not (isinstance(self.interval, Real) and not isinstance(self.interval, bool)
+                                              and 0 < self.interval < np.inf):
             raise OptionError(f"interval must be a number of seconds above 0, or None; got {self.interval!r}")
 
     def __len__(self) -> int:

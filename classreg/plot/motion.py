@@ -56,7 +56,8 @@ def motion(result) -> Figure:
             ax.plot(table["time_s"], table[column], color=COLOURS[n], linewidth=1.3, marker=".", markersize=3,
                     label=LEGEND.get(column, column[0]))
         ax.set_ylabel(f"{words} ({unit})", fontsize=8, color=TEXT)
-        ax.legend(frameon=False, fontsize=7.5, labelcolor=TEXT, ncols=3, loc="upper right")
+        ax.legend(frameon=False, fontsize=7.5, labelcolor=TEXT, ncols=3, loc="lower right",
+                  bbox_to_anchor=(1.0, 0.97), borderaxespad=0)
         ax.yaxis.set_major_locator(MaxNLocator(4))
         bare(ax)
     ax.set_xlabel(_time(series), fontsize=8, color=TEXT)
@@ -74,7 +75,7 @@ def profile(result, *, axis: int | None = None, at=None) -> Figure:
         Array axis that the line runs along, (z, y, x) or (y, x); by default the one along which the series varies most
         in time.
     at : sequence of int, optional
-        Array index that the line goes through; by default where the series varies most in time.
+        Array index that the line goes through; by default where, in the middle half, the series varies most in time.
 
     Returns
     -------
@@ -94,9 +95,11 @@ def profile(result, *, axis: int | None = None, at=None) -> Figure:
         axis = _busiest(before)
     if axis not in range(-d, d):
         raise OptionError(f"axis must be a number from 0 to {d - 1}, got {axis!r}")
-    if at is None:  # the liveliest line, and not the liveliest sample alone
+    if at is None:  # the liveliest line in the middle half, which frames that move out of view do not reach
         along = spread.sum(axis, keepdims=True)
-        at = np.unravel_index(np.argmax(along), along.shape)
+        start = [n // 4 for n in along.shape]
+        inner = along[tuple(slice(a, n - a) for a, n in zip(start, along.shape))]
+        at = np.add(np.unravel_index(np.argmax(inner), inner.shape), start)
     if len(at) != d or not all(0 <= i < n for i, n in zip(at, before.grid.shape)):
         raise OptionError(f"at must be an array index in a grid of {before.grid.shape}, got {at!r}")
     line = tuple(slice(None) if k == axis % d else int(i) for k, i in enumerate(at))
@@ -115,9 +118,10 @@ def profile(result, *, axis: int | None = None, at=None) -> Figure:
 
 
 def _busiest(series: Series) -> int:
-    """The axis along which differences between neighbours in space vary most in time."""
+    """The axis along which the slope in space varies most in time."""
     data = series.array.astype(np.float64)
-    spreads = [np.diff(data, axis=k + 1).std(0).mean() if n > 1 else -1.0 for k, n in enumerate(series.grid.shape)]
+    spreads = [np.diff(data, axis=k + 1).std(0).mean() / series.grid.spacing[k] if n > 1 else -1.0
+               for k, n in enumerate(series.grid.shape)]
     return int(np.argmax(spreads))
 
 

@@ -23,6 +23,9 @@ from ..resample import looks_like_labels, resample
 from .motion import motion_of
 from .plane import raised
 
+#: samples that correlations between frames are taken of, at most
+SAMPLES = 8192
+
 #: components that the share of the variation is given for
 FACTORS = 3
 
@@ -162,7 +165,8 @@ class SeriesResult:
 
 def _content(mean: np.ndarray) -> np.ndarray:
     """Samples of more than half the typical signal: what is not background."""
-    return mean > 0.5 * np.mean(mean[mean >= np.median(mean)])
+    inside = mean > 0.5 * np.mean(mean[mean >= np.median(mean)])
+    return inside if inside.any() else np.ones_like(inside)
 
 
 def _figures(stack: np.ndarray) -> tuple[float, float, float]:
@@ -170,9 +174,9 @@ def _figures(stack: np.ndarray) -> tuple[float, float, float]:
     mean, deviation = stack.mean(0), stack.std(0, ddof=1)
     some = deviation > 0
     snr = float(np.median(np.abs(mean[some]) / deviation[some])) if some.any() else 0.0
-    centred = stack - stack.mean(1, keepdims=True)
+    some = stack[:, :: -(-stack.shape[1] // SAMPLES)]
+    centred = some - some.mean(1, keepdims=True)
     scaled = centred / np.maximum(np.sqrt((centred**2).mean(1, keepdims=True)), 1e-12)
-    matrix = np.array([[np.sum(a * b) for b in scaled] for a in scaled]) / max(stack.shape[1], 1)
-    values = np.linalg.eigvalsh(matrix)
+    values = np.linalg.eigvalsh([[np.mean(a * b) for b in scaled] for a in scaled])
     beyond = 100 * float(values[:-FACTORS].sum() / values.sum()) if len(values) > FACTORS else 0.0
     return snr, float(np.sqrt((deviation**2).mean()) / max(abs(mean.mean()), 1e-12)), beyond
