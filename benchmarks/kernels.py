@@ -19,6 +19,7 @@ import os
 import pkgutil
 import platform
 import subprocess
+import sys
 import time
 from importlib import import_module
 from pathlib import Path
@@ -49,6 +50,9 @@ from classreg.kernels.cpu import (
 )
 from classreg.spline import BLOCK, basis, spline_band, spline_gram
 from classreg.stencil import gaussian_taps
+
+sys.path.insert(0, str(Path(__file__).parent))
+from group_kernels import stacks
 
 MIB = 1 << 20
 
@@ -179,6 +183,7 @@ def cases(shape):
     yield pointwise.total, "field", 3 * n, 1 << 18, (field.ravel(), sums(3 * n, 1 << 18, 1))
     yield pointwise.add_scaled, "field", 3 * n, 1 << 18, (field.ravel(), 0.5, outs.ravel(), outs.ravel())
     yield pointwise.largest, "field", z, 16, (field, push, sums(z, 16, 1))
+    yield from stacks(image, weight, sums)
 
 
 def searches(shape, rng):

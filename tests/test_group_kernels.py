@@ -28,12 +28,13 @@ def scene(ndim, dtype, count, channels):
 @DTYPES
 @DIMENSIONS
 @COUNT
-def test_variation(ndim, dtype, count, channels):
+def test_dispersion(ndim, dtype, count, channels):
     stack, weights = scene(ndim, dtype, count, channels)
     n = stack.shape[2]
-    close(total(kernels.variation, n, 2, stack, weights, slab=8), reference.variation(stack, weights), tolerance(dtype))
-    out, = run(kernels.variation_adjoint, n, stack, weights, 0.3, outs=(stack,), slab=8)
-    close(out, reference.variation_adjoint(stack, weights, 0.3), tolerance(dtype))
+    found = total(kernels.dispersion, n, 2, stack, weights, slab=8)
+    close(found, reference.dispersion(stack, weights), tolerance(dtype))
+    out, = run(kernels.dispersion_adjoint, n, stack, weights, 0.3, outs=(stack,), slab=8)
+    close(out, reference.dispersion_adjoint(stack, weights, 0.3), tolerance(dtype))
 
 
 @DTYPES

@@ -263,7 +263,7 @@ def test_classes_of_the_common_space_come_back_and_are_saved(tmp_path):
     found[0].save(tmp_path)
     saved = classreg.io.load(tmp_path / "classes.nii.gz")
     assert np.array_equal(saved.array, found[0].labels.array) and saved.grid.same_as(found[0].grid)
-    assert "Classes" in (tmp_path / "report.html").read_text()
+    assert "Classes" in (tmp_path / "report.html").read_text(encoding="utf-8")
     two = [image.with_array((image.array > 0.3).astype(np.uint8)) for image in images]
     with pytest.raises(InputError, match="2 different intensities, of which 3 classes cannot be made"):
         classreg.register_group(two, **more)
@@ -346,9 +346,9 @@ def test_a_result_is_saved_and_read_back(model, tmp_path):
         again = classreg.io.read_transform(tmp_path / "out" / "transforms" / f"{name}{suffix}", result.grid)
         here = transform.map_points(points, "common", name)
         assert again.map_points(points) == pytest.approx(here, abs=1e-3)
-    saved = json.loads((tmp_path / "out" / "result.json").read_text())
+    saved = json.loads((tmp_path / "out" / "result.json").read_text(encoding="utf-8"))
     assert Plan.from_dict(saved["plan"]) == result.plan and saved["names"] == names
-    page = (tmp_path / "out" / "report.html").read_text()
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     for words in ("Template", "Stack", "Convergence", "t1", "pd after registration"):
         assert words in page
 
@@ -384,5 +384,5 @@ def test_the_command_line_registers_a_group(tmp_path):
     more = ["--method", "variance", "--model", "rigid", "--init", "identity", "--levels", "2", "--names", "a,b,c"]
     done = CliRunner().invoke(cli.app, ["group", *paths, *more, "--gauge", "b", "-o", str(out)])
     assert done.exit_code == 0 and "rigid of 3 images" in done.stdout
-    assert json.loads((out / "result.json").read_text())["plan"]["gauge"] == "b"
+    assert json.loads((out / "result.json").read_text(encoding="utf-8"))["plan"]["gauge"] == "b"
     assert CliRunner().invoke(cli.app, ["group", paths[0], "-o", str(out)]).exit_code == 1

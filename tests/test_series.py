@@ -382,10 +382,10 @@ def test_a_result_is_saved_as_a_series_a_table_and_pictures(corrected, tmp_path)
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == list(result.motion) and [row["frame"] for row in rows] == list("012345")
     assert [float(row["x_mm"]) for row in rows] == pytest.approx(result.motion["x_mm"], rel=1e-4)
-    said = json.loads((folder / "result.json").read_text())
+    said = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     assert Plan.from_dict(said["plan"]) == result.plan and said["interval_s"] == 0.5
     assert said["motion"]["fd_mm"] == pytest.approx(result.motion["fd_mm"])
-    page = (folder / "report.html").read_text()
+    page = (folder / "report.html").read_text(encoding="utf-8")
     assert all(words in page for words in ("Motion", "Profile", "Deviation over time, after", "turn deg"))
     read = classreg.io.read_transform(folder / "transforms" / "frame_002.tfm", result.series.grid)
     assert read.matrix == pytest.approx(result.transforms[2].matrix, abs=1e-6)
@@ -433,7 +433,7 @@ def test_the_command_line_corrects_a_series(tmp_path):
     more = ["--model", "translation", "--method", "variance", "--levels", "2", "--reference", "-1"]
     done = CliRunner().invoke(cli.app, ["motion", str(tmp_path / "a.nii.gz"), *more, "-o", str(out)])
     assert done.exit_code == 0 and "translation of 3 frames" in done.stdout, done.output
-    assert json.loads((out / "result.json").read_text())["plan"]["gauge"] == "frame_002"
+    assert json.loads((out / "result.json").read_text(encoding="utf-8"))["plan"]["gauge"] == "frame_002"
     found = nib.load(out / "corrected.nii.gz")
     assert found.shape == (26, 24, 1, 3) and found.header.get_xyzt_units() == ("mm", "sec")
     assert found.header.get_zooms()[3] == 0.5

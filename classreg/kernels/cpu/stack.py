@@ -34,7 +34,7 @@ def averaged(stack, weights, c, z, y, count, mean):
 
 
 @kernel
-def variation(z0, z1, slab, stack, weights, sums):
+def dispersion(z0, z1, slab, stack, weights, sums):
     """sums[slab] += sums of w_j (u_j - mean)^2 over images and channels, and of W - sum w_j^2 / W."""
     N, C, _, Y, X = stack.shape
     count, mean = np.empty(X, stack.dtype), np.empty(X, stack.dtype)
@@ -64,7 +64,7 @@ def variation(z0, z1, slab, stack, weights, sums):
 
 
 @kernel
-def variation_adjoint(z0, z1, slab, stack, weights, scale, out):
+def dispersion_adjoint(z0, z1, slab, stack, weights, scale, out):
     """out = scale * w_j (u_j - mean)."""
     N, C, _, Y, X = stack.shape
     count, mean = np.empty(X, stack.dtype), np.empty(X, stack.dtype)

@@ -47,7 +47,7 @@ class Congealing(GroupMetric):
 
     def refresh(self, stack: np.ndarray, weights: np.ndarray) -> None:
         """Let the width follow the spread of the stack."""
-        square, free = workspace().total(kernels.variation, stack.shape[2], 2, stack, weights)
+        square, free = workspace().total(kernels.dispersion, stack.shape[2], 2, stack, weights)
         self._now = max(self.width, float(np.sqrt(square / (max(free, 1e-12) * stack.shape[1]))))
 
     def __call__(self, stack: np.ndarray, weights: np.ndarray):

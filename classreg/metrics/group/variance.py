@@ -29,7 +29,7 @@ class Variance(GroupMetric):
         """Value, and one adjoint per image."""
         out = adjoints_buffer(stack)
         square, scale = self._sums(stack, weights)
-        workspace().run(kernels.variation_adjoint, stack.shape[2], stack, weights, 2 * scale, out)
+        workspace().run(kernels.dispersion_adjoint, stack.shape[2], stack, weights, 2 * scale, out)
         return square * scale, list(out)
 
     def curvature(self, stack: np.ndarray, weights: np.ndarray):
@@ -42,6 +42,6 @@ class Variance(GroupMetric):
     @staticmethod
     def _sums(stack, weights):
         """Sum of squares, and 1 / D of the mean over channels."""
-        square, free = workspace().total(kernels.variation, stack.shape[2], 2, stack, weights)
+        square, free = workspace().total(kernels.dispersion, stack.shape[2], 2, stack, weights)
         count = len(stack)
         return float(square), (count - 1) / (max(float(free), 1e-12) * count * stack.shape[1])
