@@ -16,25 +16,24 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import FileError
 from ..fitted import FittedTransform
 from ..io import save_image
-from ..io.atomic import writable_folder
-from ..io.files import reason
+from ..io.atomic import whole_folder
 from ..io.transforms import write_transform
 from ..report_group import write_group_report
 from ..save import plain, versions
 from .result import GroupResult, mean_image
 
 FOLDERS = ("transforms", "warped")
+
+#: files of a former result that this one may not have
+FORMER = ("classes.nii.gz", *(f"{name}/*{suffix}" for name in FOLDERS for suffix in (".tfm", ".h5", ".nii.gz")))
 
 
 def save(result: GroupResult, folder: str | os.PathLike) -> None:
@@ -47,17 +46,8 @@ def save(result: GroupResult, folder: str | os.PathLike) -> None:
     FileError
         If the folder cannot be made or written, before anything else is done; or if a file cannot be completed.
     """
-    folder = writable_folder(folder)
-    whole = Path(tempfile.mkdtemp(prefix=".", dir=folder))
-    try:
+    with whole_folder(folder, FORMER) as whole:
         _write(result, whole)
-        _replace(whole, folder)
-    except OSError as error:
-        if isinstance(error, FileError):
-            raise
-        raise FileError(f"cannot write in the folder {folder}: {reason(error)}; choose another") from error
-    finally:
-        shutil.rmtree(whole, ignore_errors=True)
 
 
 def _write(result: GroupResult, folder: Path) -> None:
@@ -78,20 +68,6 @@ def _write(result: GroupResult, folder: Path) -> None:
         history=[asdict(record) for record in result.history], figures=result.summary(), each=_each(result),
         plan=str(result.plan), status=result.status, title=f"Registration of {len(result)} images: {result.plan.model}",
         notes=result.plan.notes)
-
-
-def _replace(whole: Path, folder: Path) -> None:
-    """Move all files into the folder; those of a former result that this one does not have are removed."""
-    for name in FOLDERS:
-        (folder / name).mkdir(exist_ok=True)
-    made = sorted(path for path in whole.rglob("*") if path.is_file())
-    for path in made:
-        os.replace(path, folder / path.relative_to(whole))
-    kept = {path.relative_to(whole) for path in made}
-    former = [path for name in FOLDERS for path in (folder / name).iterdir()] + [folder / "classes.nii.gz"]
-    for path in former:
-        if path.relative_to(folder) not in kept and path.name.endswith((".tfm", ".h5", ".nii.gz")):
-            path.unlink(missing_ok=True)
 
 
 def _each(result: GroupResult) -> list[tuple]:

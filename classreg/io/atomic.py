@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Iterator
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..errors import ClassregError, FileError
@@ -97,3 +99,48 @@ def writable_folder(path: str | os.PathLike) -> Path:
     except (OSError, ValueError) as error:
         raise FileError(f"cannot write in the folder {path}: {reason(error)}; choose another") from error
     return path
+
+
+@contextlib.contextmanager
+def whole_folder(path: str | os.PathLike, former: Sequence[str]) -> Iterator[Path]:
+    """A folder to write into: what is complete at the end of the block moves to `path`, otherwise nothing does.
+
+    Parameters
+    ----------
+    path : path
+        Where the files belong; made if it is not there.
+    former : sequence of str
+        Patterns of files that a former result may have left there: those that were not written again are removed.
+
+    Raises
+    ------
+    FileError
+        If the folder cannot be made or written, before the block begins; or if a file cannot be completed.
+
+    Examples
+    --------
+    >>> with tempfile.TemporaryDirectory() as there:
+    ...     _ = (Path(there) / "b.txt").write_text("of a former result")
+    ...     with whole_folder(there, ["*.txt"]) as folder:
+    ...         _ = (folder / "a.txt").write_text("new")
+    ...     os.listdir(there)
+    ['a.txt']
+    """
+    path = writable_folder(path)
+    whole = Path(tempfile.mkdtemp(prefix=".", dir=path))
+    try:
+        yield whole
+        made = {file.relative_to(whole) for file in whole.rglob("*") if file.is_file()}
+        for name in sorted(made):
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(whole / name, path / name)
+        for pattern in former:
+            for file in path.glob(pattern):
+                if file.relative_to(path) not in made:
+                    file.unlink(missing_ok=True)
+    except OSError as error:
+        if isinstance(error, ClassregError):
+            raise
+        raise FileError(f"cannot write in the folder {path}: {reason(error)}; choose another") from error
+    finally:
+        shutil.rmtree(whole, ignore_errors=True)

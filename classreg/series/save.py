@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,12 +22,10 @@ from typing import Any
 import numpy as np
 
 from .. import plot
-from ..errors import FileError
 from ..group.save import describe as describe_group
 from ..image import Image
 from ..io import save_image
-from ..io.atomic import writable_folder
-from ..io.files import reason
+from ..io.atomic import whole_folder
 from ..io.series import save_series
 from ..io.transforms import write_transform
 from ..plot.saved import write as write_figure
@@ -37,6 +33,9 @@ from ..report_series import write_series_report
 from ..save import plain
 from .motion import write_motion
 from .result import SeriesResult
+
+#: files of a former result that this one may not have
+FORMER = ("transforms/frame_*.tfm", "transforms/frame_*.h5")
 
 
 def save(result: SeriesResult, folder: str | os.PathLike) -> None:
@@ -49,17 +48,8 @@ def save(result: SeriesResult, folder: str | os.PathLike) -> None:
     FileError
         If the folder cannot be made or written, before anything else is done; or if a file cannot be completed.
     """
-    folder = writable_folder(folder)
-    whole = Path(tempfile.mkdtemp(prefix=".", dir=folder))
-    try:
+    with whole_folder(folder, FORMER) as whole:
         _write(result, whole)
-        _replace(whole, folder)
-    except OSError as error:
-        if isinstance(error, FileError):
-            raise
-        raise FileError(f"cannot write in the folder {folder}: {reason(error)}; choose another") from error
-    finally:
-        shutil.rmtree(whole, ignore_errors=True)
 
 
 def _write(result: SeriesResult, folder: Path) -> None:
@@ -81,17 +71,6 @@ def _write(result: SeriesResult, folder: Path) -> None:
                         history=[asdict(record) for record in result.history], plan=str(result.plan),
                         status=result.status, notes=result.plan.notes,
                         title=f"Motion correction of {len(result)} frames: {result.plan.model}")
-
-
-def _replace(whole: Path, folder: Path) -> None:
-    """Move all files into the folder; transforms of a former result that this one does not have are removed."""
-    (folder / "transforms").mkdir(exist_ok=True)
-    made = {path.relative_to(whole) for path in whole.rglob("*") if path.is_file()}
-    for path in sorted(made):
-        os.replace(whole / path, folder / path)
-    for path in (folder / "transforms").iterdir():
-        if path.relative_to(folder) not in made and path.name.startswith("frame_") and path.suffix in (".tfm", ".h5"):
-            path.unlink(missing_ok=True)
 
 
 def describe(result: SeriesResult) -> dict[str, Any]:
