@@ -25,7 +25,7 @@ from .image import Image
 from .initialise import INITS, deformation, modality, start
 from .optimisers import OPTIMISERS
 from .planning import Plan
-from .pyramid import normalised
+from .pyramid import matched, normalised
 from .resample import resample
 from .result import Result
 from .transforms import PAIRED, BSpline, Linear
@@ -294,12 +294,14 @@ def _plan(fixed, moving, matrix, model, metric, init, begin, levels, iterations,
 
 def _run(plan: Plan, fixed, moving, matrix, begin, control) -> tuple[FittedTransform, str, str]:
     """All stages of a plan, each beginning where the one before ended; how it ended, how the deformation began."""
-    ending, note, grid = "nothing to do", "", fixed.grid
+    ending, note, grid, matching = "nothing to do", "", fixed.grid, plan.matching
     fitted = begin or FittedTransform.from_matrix(matrix, grid, moving.grid)
     for stage in plan.stages:
         if control.stopped or control.failed:
             ending = control.stopped or ending
             break
+        if matching and not models.linear(stage):
+            moving, matching = matched(moving, fixed), False
         if stage.transform["name"] in PAIRED:
             fitted, ending, note = _meet(stage, plan, fixed, moving, fitted, begin, control, note)
             continue

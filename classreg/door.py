@@ -218,6 +218,8 @@ def check_plan(plan: Plan, grid: Grid, begin: FittedTransform | None = None, cha
         raise OptionError(f"a plan needs at least one stage, got {plan.stages!r}; begin from classreg.plan(...)")
     if plan.search not in SEARCHES:
         raise unknown("search", plan.search, SEARCHES)
+    if not isinstance(plan.matching, bool):
+        raise OptionError(f"matching of a plan must be True or False, got {plan.matching!r}")
     linear = begin is None or begin.linear
     for stage in plan.stages:
         if not isinstance(stage, Stage):

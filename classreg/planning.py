@@ -61,8 +61,9 @@ class Plan:
     """All stages of a registration, how it starts, and what was chosen on the way.
 
     `search` says whether a deformation may start from a discrete search: auto (if it beats no deformation), discrete
-    (always) or none. `baseline` is the name and version of the recipe that the plan follows, if it does. `gauge` says
-    of a group what holds the common space: "mean", or the name of the image that does not move; of a pair it is empty.
+    (always) or none. With `matching` the moving image gets the histogram of the fixed one before the first deformable
+    stage. `baseline` is the name and version of the recipe that the plan follows, if it does. `gauge` says of a group
+    what holds the common space: "mean", or the name of the image that does not move; of a pair it is empty.
 
     Examples
     --------
@@ -78,6 +79,7 @@ class Plan:
     search: str = "auto"
     baseline: str = ""
     gauge: str = ""
+    matching: bool = False
     notes: tuple[str, ...] = field(default=(), compare=False)
 
     def to_dict(self) -> dict[str, Any]:
@@ -85,6 +87,8 @@ class Plan:
         out = asdict(_noted(self))
         for level in (v for stage in out["stages"] for v in stage["levels"] if v["sigma"] is None):
             del level["sigma"]
+        if not self.matching:
+            del out["matching"]
         return out
 
     @classmethod
@@ -97,7 +101,7 @@ class Plan:
                 for s in data["stages"])
             return cls(data["model"], data["init"], stages, data["seed"],
                        data.get("search", "auto"), data.get("baseline", ""), data.get("gauge", ""),
-                       tuple(data["notes"]))
+                       data.get("matching", False), tuple(data["notes"]))
         except (KeyError, TypeError) as error:
             raise OptionError(f"this is no plan as Plan.to_dict gives it ({type(error).__name__}: {error}); begin from "
                               "classreg.plan(...).to_dict() and change that") from error
@@ -105,6 +109,7 @@ class Plan:
     def __str__(self) -> str:
         lines = [f"model = {self.model}", f"init = {self.init}", f"seed = {self.seed}",
                  f"gauge = {self.gauge}" if self.gauge else f"search = {self.search}",
+                 *(["intensities = matched"] if self.matching else []),
                  *([f"baseline = {self.baseline}"] if self.baseline else [])]
         for s in self.stages:
             lines += ["", f"[{s.name}]"]

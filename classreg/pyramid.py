@@ -1,5 +1,7 @@
 """Coarse levels of an image: normalised intensities, then Gaussian smoothing and shrinking in one pass per axis.
 
+`matched` gives one image the histogram of another (Nyul et al., IEEE TMI 2000, doi:10.1109/42.836373).
+
 A level has a resolution h in mm. An axis with a finer spacing s is shrunk by h / s with a Gaussian of half that many
 samples; coarser axes stay, so levels grow toward isotropic. At least `LEAST` samples stay along an axis that has them.
 
@@ -19,6 +21,9 @@ LEAST = 8
 
 #: share of the samples that is clipped at either end (two at least): one wild voxel must not set the scale
 CLIP = 0.0005
+
+#: quantiles, besides the ends, at which `matched` ties two histograms together
+POINTS = 15
 
 
 def normalised(image: Image) -> Image:
@@ -44,6 +49,28 @@ def normalised(image: Image) -> Image:
     # kernels take row-major arrays that may be written to: another layout would be compiled for anew
     weight = None if image.weight is None else np.require(image.weight, requirements=("C", "W"))
     return Image(out.reshape(image.array.shape), image.grid, weight)
+
+
+def matched(image: Image, reference: Image) -> Image:
+    """The image with intensities mapped, piecewise linearly and rising, onto the histogram of a reference, per channel.
+
+    Quantiles are those of samples above the mean, which leaves out most background; only samples with a weight count.
+    Works in place. The definition is that of ITK's HistogramMatchingImageFilter with ThresholdAtMeanIntensity.
+    """
+    for channel, other in zip(image.data, reference.data, strict=True):
+        source, target = _landmarks(channel, image), _landmarks(other, reference)
+        source, first = np.unique(source, return_index=True)
+        for plane in channel:
+            plane[...] = np.interp(plane, source, target[first])
+    return image
+
+
+def _landmarks(channel, image: Image) -> np.ndarray:
+    """The least intensity, and quantiles of those above the mean, from 0 to 1."""
+    values = channel.ravel() if image.weight is None else channel[image.weight3 > 0]
+    values = values[:: max(1, values.size // (1 << 20))].astype(np.float64)
+    above = values[values > values.mean()]
+    return np.concatenate([[values.min()], np.quantile(above if above.size else values, np.linspace(0, 1, POINTS + 2))])
 
 
 def filled(image: Image) -> Image:

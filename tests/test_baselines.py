@@ -38,7 +38,7 @@ FINE = ("elastix-bspline",)
 PINS = {
     "none 1.0": "c7861931",
     "flirt-mi 1.0": "2e23a7c9",
-    "demons 1.0": "71a9bf63",
+    "demons 1.1": "606acb84",
     "syn 1.0": "80dd92af",
     "syn-mi 1.0": "e9908d38",
     "greedy 1.0": "674c8246",

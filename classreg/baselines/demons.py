@@ -22,7 +22,7 @@ FACTORS = (4, 2, 1)
 
 
 def demons(fixed: Image, moving: Image) -> Plan:
-    """Rigid and affine, then demons."""
+    """Rigid and affine, then histogram matching and demons."""
     deformable = Stage(
         "demons", {"name": "dense", "compositive": True}, {"name": "ssd"},
         {"name": "greedy", "pace": "newton", "step": 0.5, "damping": 0.01, "patience": NEVER},
@@ -30,15 +30,15 @@ def demons(fixed: Image, moving: Image) -> Plan:
         ({"name": "gaussian", "sigma": 0.0, "acts_on": "update"},
          {"name": "gaussian", "sigma": 1.5, "acts_on": "displacement"}), tolerance=0.0)
     return Plan("demons", "geometry", (*affine_stages(fixed.grid, {"name": "mi", "bins": 50}, FACTORS), deformable),
-                search="none")
+                search="none", matching=True)
 
 
 DEMONS = Baseline(
-    name="demons", version="1.0",
+    name="demons", version="1.1",
     imitates="SimpleITK's DiffeomorphicDemonsRegistrationFilter: 50 iterations at each of 4x2x1, StandardDeviations "
              "1.5, after rigid and affine by Mattes MI of 50 bins",
     source="Vercauteren et al., NeuroImage 2009, doi:10.1016/j.neuroimage.2008.10.040",
-    differs="intensities have one mean and deviation, and are not matched by histogram; the gradient is that of the "
+    differs="the gradient is that of the "
             "warped image, not the mean of both; coarse levels are smoothed by half the shrink factor, not by 2 and "
             "1 mm; a level ends once the value rises, and gives on its best field; linear stages use every voxel and a "
             "quasi-Newton method, not a hundredth of the voxels and steepest descent, which loses its way",
