@@ -54,7 +54,7 @@ def test_descriptors_and_their_way_back(ndim, dtype):
     close(slope, wanted, tolerance(dtype, 30))
     close(bend, curvature, tolerance(dtype, 30))
     close(np.nansum(sums), square, tolerance(dtype, 10))
-    args = (image, there, *geometry, slope, count)
+    args = (image, there, *geometry, slope)
     turned = np.empty((len(patch.pairs), *(np.array(s.shape) + 2 * patch.radius)), dtype)
     turned, = run(descriptors.spread, turned.shape[1], *args, outs=(turned,))
     close(turned, reference.spread(*args), tolerance(dtype, 10))

@@ -112,7 +112,7 @@ class MIND(Metric):
         turned = ws.buffer("scratch", (len(fixed), *(np.array(weight.shape) + 2 * patch.radius)), dtype)
         for channel, out in zip(warped, adjoint):
             image = padded(channel, patch, room)
-            ws.run(kernels.spread, turned.shape[1], image, there, patch.first, patch.radius, moving, count, turned)
+            ws.run(kernels.spread, turned.shape[1], image, there, patch.first, patch.radius, moving, turned)
             out[...] = 0
             ws.run(kernels.collect, len(out), turned, patch.first, patch.margin, out)
         return 0.5 * scale * square, adjoint

@@ -42,7 +42,8 @@ def descriptors(values, low, high):
 
 
 def mismatch(fixed, weight, low, high, scale, stiffness, count, distance):
-    """(d E / d D for E = scale / 2 sum of w (m - m')^2, m the descriptors of D and m' `fixed`; curvature; that sum)."""
+    """(d E / d D over `count` for E = scale / 2 sum of w (m - m')^2, m the descriptors of D and m' `fixed`; curvature;
+    that sum)."""
     known = distance >= 0
     d = np.where(known, distance.astype(float), np.inf)
     mean = np.where(known, d, 0).sum(0) / np.maximum(known.sum(0), 1)
@@ -52,18 +53,19 @@ def mismatch(fixed, weight, low, high, scale, stiffness, count, distance):
     r = np.where(known, np.exp(-f) - fixed, 0)
     q = scale * weight.astype(float) * r * np.exp(-f)
     slope = (-q + least * q.sum(0) + moves * (f * q).sum(0) / np.maximum(known.sum(0), 1)) / v
-    bend = np.where(known, np.exp(-2 * f) * distance / np.where(known, count, 1), 0).sum(0) / v**2
-    return np.where(known, slope, 0), 8 * scale * stiffness * weight * bend, np.sum(weight * r**2)
+    n = np.where(known, count, 1)
+    bend = np.where(known, np.exp(-2 * f) * distance / n, 0).sum(0) / v**2
+    return np.where(known, slope / n, 0), 8 * scale * stiffness * weight * bend, np.sum(weight * r**2)
 
 
-def spread(image, weight, pairs, radius, slope, count):
-    """2 w (first - second) at each position of the patches times the sum of slope / count over them."""
+def spread(image, weight, pairs, radius, slope):
+    """2 w (first - second) at each position of the patches times the sum of slope over them."""
     size, shape = 2 * np.asarray(radius) + 1, slope.shape[1:]
     out = np.zeros((len(pairs), *(np.array(shape) + size - 1)))
     for c, (a, b) in enumerate(pairs):
         for corner in product(*map(range, size)):
             at = tuple(slice(k, k + n) for k, n in zip(corner, shape))
-            out[c][at] += slope[c] / np.where(count[c] > 0, count[c], 1)
+            out[c][at] += slope[c]
         i, j = (tuple(slice(o, o + n) for o, n in zip(p, out.shape[1:])) for p in (a, b))
         out[c] *= 2 * weight[i].astype(float) * weight[j] * (image[i].astype(float) - image[j])
     return out
