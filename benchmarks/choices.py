@@ -6,8 +6,10 @@ CLASSREG_DATA is the folder with the pairs. Four tables hold all else at its def
 (deformable), `regularisers`, `optimisers`, `models`. The table `contrasts` takes images of two contrasts that lie in
 one space, starts a rigid registration from `DRAWS` random motions, the same for every metric, and gives the distance
 in mm of where foreground points end from where they belong; where that is not known, from the median of where they end.
-Dice is a mean over labels, TRE a mean over landmarks in mm; folds in percent, of the whole grid. Writes `choices.json`
-after each row and the tables as `choices.md`. Seconds are CPU time of all threads, one run, kernels loaded.
+Dice is a mean over labels (those of `evaluation_labels` where the case names some), TRE a mean over landmarks in mm;
+folds in percent, of the whole grid. Writes `choices.json` after each row and the tables as `choices.md`; `--resume`
+keeps the rows that are there, each with the commit that it is from. Seconds are CPU time of all threads, one run,
+kernels loaded.
 """
 
 from __future__ import annotations
@@ -31,13 +33,16 @@ from classreg.transforms.linear import euler_to_matrix
 sys.path.insert(0, str(Path(__file__).parent))
 from kernels import machine
 
-LABELLED = ("heart-cine", "lung-h1")
-LANDMARKED = ("liver-mr-a", "lung-ct")
-CASES = (*LABELLED, *LANDMARKED)
+LABELLED = ("heart-cine", "lung-h1", "brain-oasis")
+CASES = ("heart-cine", "lung-h1", "liver-mr-a", "lung-ct")
+
+#: pairs on which only metrics are compared
+MORE = ("liver-mr-b", "brain-oasis")
 
 #: pair of contrasts -> files of fixed and moving below the data folder, whether they lie in one space
 CONTRASTS = {
     "CT, T1": ("pairs/brain-ct-mr/fixed.nii.gz", "pairs/brain-ct-mr/moving.nii.gz", True),
+    "T1, CT": ("pairs/brain-ct-mr/moving.nii.gz", "pairs/brain-ct-mr/fixed.nii.gz", True),
     "T1, T2": ("groups/brain-t1-t2-pd/t1.nii.gz", "groups/brain-t1-t2-pd/t2.nii.gz", True),
     "T1, PD": ("groups/brain-t1-t2-pd/t1.nii.gz", "groups/brain-t1-t2-pd/pd.nii.gz", True),
     "T1, EPI": ("pairs/brain-t1-epi/fixed.nii.gz", "pairs/brain-t1-epi/moving.nii.gz", False),
@@ -66,7 +71,7 @@ def rows():
         yield from (("contrasts", pair, name) for name in ACROSS)
     for table, choices in (("metrics", METRIC_ROWS), ("regularisers", ENERGIES), ("optimisers", OPTIMISERS),
                            ("models", MODELS)):
-        for case in CASES:
+        for case in (*CASES, *MORE) if table == "metrics" else CASES:
             yield from ((table, case, name) for name in choices)
 
 
@@ -122,7 +127,8 @@ def pair_row(folder: Path, table: str, case: str, choice: str) -> dict:
     transform, out = result.transform, {}
     if case in LABELLED:
         there = classreg.apply(transform, here / "moving_labels.nii.gz", fixed, interpolation="label").array
-        out["Dice"] = float(np.mean(list(dice(load(here / "fixed_labels.nii.gz").array, there).values())))
+        named = json.loads((here / "case.json").read_text()).get("evaluation_labels")
+        out["Dice"] = float(np.mean(list(dice(load(here / "fixed_labels.nii.gz").array, there, named).values())))
     else:
         a, b = (np.genfromtxt(here / f"{n}_points.csv", delimiter=",", skip_header=1) for n in ("fixed", "moving"))
         out["TRE mm"] = tre(transform.map_points(a), b)["mean"]
@@ -133,7 +139,8 @@ def pair_row(folder: Path, table: str, case: str, choice: str) -> dict:
 def tables(report: dict) -> str:
     """Markdown: per table a line per choice, a column per case with its figure (folds in brackets where there are)."""
     m, out = report["machine"], []
-    out.append(f"{m['processor']}, {m['cores']} cores, Python {m['python']}, commit {m['commit']}, {m['date']}.")
+    commits = dict.fromkeys(r["commit"] for r in report["rows"])
+    out.append(f"{m['processor']}, {m['cores']} cores, Python {m['python']}, commit {', '.join(commits)}, {m['date']}.")
     out.append("Cells: Dice, or TRE in mm; standard deviation of log J; folds if there are any; CPU seconds. "
                "Of contrasts: median distance in mm, and CPU seconds.")
     for table in dict.fromkeys(r["table"] for r in report["rows"]):
@@ -170,7 +177,8 @@ def main():
         parser.error("set CLASSREG_DATA to the folder with the pairs")
     folder, file = Path(os.environ["CLASSREG_DATA"]), args.output / "choices.json"
     args.output.mkdir(parents=True, exist_ok=True)
-    kept = json.loads(file.read_text())["rows"] if args.resume and file.exists() else []
+    before = json.loads(file.read_text()) if args.resume and file.exists() else {"rows": []}
+    kept = [{"commit": before["machine"]["commit"], **row} for row in before["rows"]]
     report = {"machine": machine(len(os.sched_getaffinity(0))), "rows": kept}
     done = {(r["table"], r["case"], r["choice"]) for r in kept if "error" not in r}
     order = {row: k for k, row in enumerate(rows())}
@@ -184,7 +192,8 @@ def main():
             found = {"error": str(error)}
         print(*row, found, flush=True)
         report["rows"] = [r for r in report["rows"] if (r["table"], r["case"], r["choice"]) != row]
-        report["rows"].append({"table": table, "case": case, "choice": choice, **found})
+        report["rows"].append({"table": table, "case": case, "choice": choice, "commit": report["machine"]["commit"],
+                               **found})
         report["rows"].sort(key=lambda r: order.get((r["table"], r["case"], r["choice"]), len(order)))
         file.write_text(json.dumps(report, indent=1) + "\n")
         (args.output / "choices.md").write_text(f"# Choices\n\n{tables(report)}\n")

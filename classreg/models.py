@@ -78,7 +78,7 @@ MODELS = (*LINEAR, *DEFORMABLE)
 #: models in which both images move; they need a `symmetric` metric
 SYMMETRIC = ("symmetric",)
 
-#: what a metric can be minimised with for linear models, and its tolerance
+#: what each metric is minimised with for linear models
 LINEAR_OPTIMISER = {"ssd": "gauss_newton", "sad": "gauss_newton", "ncc": "gauss_newton", "lncc": "lbfgs", "mi": "lbfgs",
                     "nmi": "lbfgs", "cr": "lbfgs", "ngf": "lbfgs", "mind": "lbfgs", "composite": "lbfgs"}
 
