@@ -62,7 +62,8 @@ def test_guests_are_those_whose_python_is_named(script, monkeypatch):
     monkeypatch.setenv("GREEDY_PYTHON", sys.executable)
     rows, missing = script["methods"]()
     assert "none" in rows and rows["classreg-greedy"] == "model:greedy"
-    assert missing == ["ants-program (ANTS_PYTHON)", "elastix-program (ELASTIX_PYTHON)"]
+    assert missing == ["ants-program (ANTS_PYTHON)", "ants-syn-program (ANTS_PYTHON)",
+                       "elastix-program (ELASTIX_PYTHON)"]
     guest = rows["greedy-program"]
     assert guest.words[0][:2] == [sys.executable, "greedy.py"] and (guest.folder / "greedy.py").is_file()
     assert guest.spec["command"].startswith("$GREEDY_PYTHON")  # the table names no folder of this machine

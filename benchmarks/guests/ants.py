@@ -1,6 +1,6 @@
 """ANTs as a guest of `classreg compare`: runs in an environment with antspyx.
 
-    python ants.py Affine|SyN|SyNCC|... FIXED MOVING OUTPUT COST THREADS
+    python ants.py 'Affine|SyN|antsRegistrationSyN[s]|...' FIXED MOVING OUTPUT COST THREADS
 
 `ants.registration` with its defaults and one seed. OUTPUT.nii.gz is what ANTs composes of its transforms: a
 displacement on the fixed grid in LPS mm.
