@@ -318,6 +318,8 @@ def ramp(*shape, **more):
      "a curvature"),
     ([ramp(9, 9), ramp(9, 9)], {"reference": Grid.from_spacing((9, 9, 9))}, InputError, "the reference is 3-D"),
     ([ramp(9, 9), ramp(9, 9)], {"plan": Plan("rigid", "auto", ())}, OptionError, "the plan of a pair"),
+    ([ramp(9, 9), ramp(9, 9)], {"plan": Plan("rigid", "auto", (), gauge="mean", matching=True)}, OptionError,
+     "matching"),
 ])
 def test_what_cannot_be_registered_is_refused_before_it_begins(images, more, kind, words):
     def never(record):

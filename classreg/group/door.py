@@ -215,6 +215,8 @@ def check_kind(plan: Plan) -> None:
                           "classreg.plan_group from images")
     if not plan.gauge:
         raise OptionError("this is the plan of a pair; begin from classreg.plan_group(images, ...)")
+    if plan.matching:
+        raise OptionError("a group has no image whose histogram the others could take: leave matching out of the plan")
     if not isinstance(plan.stages, (tuple, list)) or not plan.stages:
         raise OptionError(f"a plan needs at least one stage, got {plan.stages!r}; begin from classreg.plan_group(...)")
 
