@@ -85,14 +85,14 @@ class FittedTransform:
         return self.transform.matrix(self.theta) if self.linear else self.transform.matrix
 
     @property
-    def _flows(self) -> bool:
+    def flows(self) -> bool:
         """Whether points follow a velocity, and so find their way back."""
         return hasattr(self.transform, "flow")
 
     @cached_property
     def _mapping(self) -> Mapping:
         at = self.transform.grid
-        if self._flows:
+        if self.flows:
             return Mapping(self.matrix, self.transform.flow(self.theta, at), at)
         mapping = self.transform.forward(self.theta, at)[0]
         if mapping.field is None or np.may_share_memory(mapping.field, self.theta):
@@ -110,7 +110,7 @@ class FittedTransform:
         mapping = self.mapping()
         if mapping.field is None or mapping.grid is grid or mapping.grid.same_as(grid, 1e-9):
             return mapping
-        field = self.transform.flow(self.theta, grid) if self._flows else mapping.resampled(grid)
+        field = self.transform.flow(self.theta, grid) if self.flows else mapping.resampled(grid)
         return Mapping(mapping.matrix, field, grid)
 
     def _spread(self, grid: Grid) -> np.ndarray:
@@ -178,7 +178,7 @@ class FittedTransform:
         world = points if space == "world" else grids[0].to_world(points[:, ::-1] if space == "pixel" else points)
         if frm == self.frm:
             out = self._forward(world)
-        elif self._flows:
+        elif self.flows:
             out = self.opposite()._forward(world)
         else:
             out = invert_points(self.matrix, None if self.linear else self._at, world)
@@ -197,7 +197,7 @@ class FittedTransform:
             return np.zeros_like(world)
         if isinstance(self.transform, BSpline):
             return self.transform.forward(self.theta.astype(np.float64), Points(world))[0].field.T
-        if self._flows:
+        if self.flows:
             return self.transform.flow(self.theta, Points(world)).T
         return self.mapping().displacement(world)
 
@@ -206,7 +206,7 @@ class FittedTransform:
 
         Of a velocity model it is one too, that of the opposite velocity; of others a field, solved for voxel by voxel.
         """
-        if self._flows:
+        if self.flows:
             back = self.opposite()
             return replace(back, residual=_residual(self._miss(back.mapping())))
         grid = self.to_grid or self.grid
@@ -216,7 +216,7 @@ class FittedTransform:
 
     def opposite(self) -> FittedTransform:
         """The inverse, of a velocity model without a look at how well it holds."""
-        if not self._flows:
+        if not self.flows:
             return self.inverse()
         grid = self.to_grid or self.grid
         model, theta = self.transform.inverse(self.theta, grid)

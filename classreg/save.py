@@ -3,6 +3,7 @@
     warped.nii.gz                  the moving image on the fixed grid
     transform.tfm | transform.h5   the transform as ITK reads it: linear | deformable
     displacement.nii.gz            phi(x) - x in mm, as ANTs reads it
+    velocity.npz                   of models that have one: the transform with its exact inverse
     result.json                    plan, history, figures, status, matrices, versions; no file names
     report.html                    the pictures and the curves
 
@@ -30,6 +31,7 @@ from .result import Result
 
 LIBRARIES = ("numpy", "scipy", "numba", "SimpleITK")
 TRANSFORMS = ("transform.tfm", "transform.h5")
+VELOCITY = "velocity.npz"
 
 
 def save(result: Result, folder: str | os.PathLike) -> None:
@@ -63,6 +65,10 @@ def save(result: Result, folder: str | os.PathLike) -> None:
     write_transform(result.transform, folder / name)
     (folder / former).unlink(missing_ok=True)  # of another model: it would contradict the rest
     write_transform(result.transform, folder / "displacement.nii.gz", format="displacement")
+    if result.transform.flows:
+        write_transform(result.transform, folder / VELOCITY, format="velocity")
+    else:
+        (folder / VELOCITY).unlink(missing_ok=True)
     with atomic_path(folder / "result.json") as temporary:
         text = json.dumps(plain(describe(result)), indent=1, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.linalg import expm
@@ -9,12 +11,13 @@ from scipy.linalg import expm
 import classreg
 from classreg.backend import Workspace
 from classreg.datasets import head_phantom
+from classreg.errors import InputError, OptionError
 from classreg.fitted import FittedTransform
 from classreg.grid import Grid
-from classreg.io import read_transform
+from classreg.io import read_transform, write_transform
 from classreg.resample import resample
 from classreg.sampling import Points
-from classreg.transforms import Velocity
+from classreg.transforms import Polyaffine, Velocity
 from classreg.transforms.velocity import exponential, flow
 
 DIMENSIONS = pytest.mark.parametrize("ndim", [2, 3])
@@ -169,3 +172,47 @@ def test_every_output_of_a_registration_is_the_same_flow(tmp_path, model, ndim):
     assert lengths(back - between).max() < 0.01 * grid.resolution
     round_trip = transform.inverse().compose(transform)
     assert np.abs(round_trip.displacement()).max() < 0.02 * grid.resolution
+
+
+@DIMENSIONS
+@pytest.mark.parametrize("kind", ["velocity", "polyaffine"])
+def test_a_saved_velocity_keeps_its_inverse(ndim, kind, tmp_path):
+    transform = fitted(ndim)
+    if kind == "polyaffine":
+        model = Polyaffine(transform.grid, matrix_of(transform.grid), cells=4)
+        theta = model.refine(model.identity(), transform.grid)
+        theta += np.random.default_rng(2).standard_normal(theta.shape).astype(np.float32)
+        transform = replace(transform, model="polyaffine", transform=model, theta=theta)
+    write_transform(transform, tmp_path / "a.npz", format="velocity")
+    points, elsewhere = some_points(transform.grid), grids(ndim)[1]
+    for fixed, format in ((transform.grid, "velocity"), (elsewhere, "auto")):  # it brings its grid
+        read = read_transform(tmp_path / "a.npz", fixed, transform.to_grid, format=format)
+        there = read.map_points(points)
+        assert np.array_equal(there, transform.map_points(points))
+        assert np.array_equal(read.map_points(there, "moving", "fixed"), transform.map_points(there, "moving", "fixed"))
+        assert np.array_equal(read.displacement(elsewhere), transform.displacement(elsewhere))
+    with np.load(tmp_path / "a.npz") as archive:
+        assert archive["velocity"].shape == (ndim, *transform.grid.shape) and archive["matrix"].shape[0] == ndim + 1
+        assert np.array_equal(archive["affine"], transform.grid.affine)
+
+
+def test_archives_that_hold_no_velocity(tmp_path):
+    transform = fitted(2)
+    grid, path, v = transform.grid, tmp_path / "a.npz", transform.theta[:, 0]
+    good = {"velocity": v, "affine": grid.affine, "matrix": np.eye(3)}
+    away = grid.affine.copy()
+    away[0, 2] += 1e4
+    for wrong, message in (({"velocity": v[0]}, "of shape"), ({"velocity": v.astype(int)}, "floating point"),
+                           ({"velocity": v + np.nan}, "not finite"), ({"affine": np.zeros((3, 3))}, "cannot be used"),
+                           ({"affine": away}, "lies elsewhere"), ({"matrix": np.eye(4)}, "no array 'matrix'"),
+                           ({"matrix": np.diag([1.0, 0, 1])}, "not invertible")):
+        np.savez(path, **{**good, **wrong})
+        with pytest.raises(InputError, match=message):
+            read_transform(path, grid)
+    del good["matrix"]
+    np.savez(path, **good)
+    with pytest.raises(InputError, match="no array 'matrix'"):
+        read_transform(path, grid)
+    with pytest.raises(OptionError, match="of model 'affine' has no velocity"):
+        write_transform(FittedTransform.from_matrix(np.eye(3), grid), tmp_path / "b.npz", format="velocity")
+    assert not (tmp_path / "b.npz").exists()

@@ -342,12 +342,16 @@ def test_a_result_is_saved_and_read_back(model, tmp_path):
     files = sorted(str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*") if p.is_file())
     suffix = ".tfm" if model == "rigid" else ".h5"
     assert files == sorted(["report.html", "result.json", "template.nii.gz",
-                            *(f"transforms/{n}{suffix}" for n in names), *(f"warped/{n}.nii.gz" for n in names)])
+                            *(f"transforms/{n}{s}" for n in names for s in {suffix, suffix.replace("h5", "npz")}),
+                            *(f"warped/{n}.nii.gz" for n in names)])
     points = result.grid.points().reshape(-1, 2)[::37]
     for name, transform in zip(names, result.transforms):
         again = classreg.io.read_transform(tmp_path / "out" / "transforms" / f"{name}{suffix}", result.grid)
         here = transform.map_points(points, "common", name)
         assert again.map_points(points) == pytest.approx(here, abs=1e-3)
+        if model == "svf":
+            again = classreg.io.read_transform(tmp_path / "out" / "transforms" / f"{name}.npz", result.grid)
+            assert np.array_equal(again.map_points(points), here)
     saved = json.loads((tmp_path / "out" / "result.json").read_text(encoding="utf-8"))
     assert Plan.from_dict(saved["plan"]) == result.plan and saved["names"] == names
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")

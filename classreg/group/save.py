@@ -1,6 +1,7 @@
 """A finished registration of a group as files in a folder: all of them, or none.
 
     transforms/NAME.tfm | NAME.h5   common space to image, as ITK reads it: linear | deformable
+    transforms/NAME.npz             of models that have one: the velocity, with its exact inverse
     warped/NAME.nii.gz              the image on the common grid
     template.nii.gz                 the mean of the warped images, normalised
     classes.nii.gz                  the likeliest class, 1, 2, ..., of methods that tell classes apart
@@ -33,7 +34,7 @@ from .result import GroupResult, mean_image
 FOLDERS = ("transforms", "warped")
 
 #: files of a former result that this one may not have
-FORMER = ("classes.nii.gz", *(f"{name}/*{suffix}" for name in FOLDERS for suffix in (".tfm", ".h5", ".nii.gz")))
+FORMER = ("classes.nii.gz", *(f"transforms/*{suffix}" for suffix in (".tfm", ".h5", ".npz")), "warped/*.nii.gz")
 
 
 def save(result: GroupResult, folder: str | os.PathLike) -> None:
@@ -55,6 +56,8 @@ def _write(result: GroupResult, folder: Path) -> None:
         (folder / name).mkdir()
     for name, transform, warped in zip(result.names, result.transforms, result.warped):
         write_transform(transform, folder / "transforms" / f"{name}{'.tfm' if transform.linear else '.h5'}")
+        if transform.flows:
+            write_transform(transform, folder / "transforms" / f"{name}.npz", format="velocity")
         save_image(warped, folder / "warped" / f"{name}.nii.gz")
     save_image(result.template, folder / "template.nii.gz")
     if result.labels is not None:

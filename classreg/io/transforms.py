@@ -29,7 +29,7 @@ from ..errors import FileError, InputError, OptionError, unknown
 from ..fitted import FittedTransform
 from ..grid import Grid
 from ..image import Image
-from . import elastix, itk, learn2reg, niftyreg, npz, ras, vectors
+from . import elastix, itk, learn2reg, niftyreg, npz, ras, vectors, velocity
 from .bundle import Bundle
 from .displacement import Displacement
 from .files import existing, path_of, suffix_of
@@ -56,6 +56,7 @@ FORMATS: dict[str, Any] = {
     "displacement-voxel": Displacement("voxel"),
     "learn2reg": learn2reg,
     "npz": npz,
+    "velocity": velocity,
     "elastix": elastix,
     "niftyreg": niftyreg.NiftyReg(),
     "niftyreg-deformation": niftyreg.NiftyReg(niftyreg.DEFORMATION),
@@ -246,7 +247,9 @@ def _checked(found: FittedTransform, path: Path, grid: Grid, place: bool) -> Fit
         raise InputError(f"{path} holds numbers that are not finite; write it again")
     if abs(np.linalg.det(found.matrix)) < 1e-9:
         raise InputError(f"the matrix in {path} is not invertible: {found.matrix.tolist()}")
-    if place and not found.linear and (share := vectors.covered(found.transform.grid, grid, path)) < COVERED:
+    model = found.transform
+    lies = model.stationary(found.theta)[1] if hasattr(model, "stationary") else model.grid
+    if place and not found.linear and (share := vectors.covered(lies, grid, path)) < COVERED:
         log.warning("%s: the field covers %.0f %% of the image; beyond, it keeps its border value", path, 100 * share)
     return found
 

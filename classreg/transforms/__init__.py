@@ -18,6 +18,7 @@
     to_tangent(u, gradient, out)      of those that compose: a gradient in u, turned into the tangent
     folded(theta)                     splines: control points around folds
     flow(theta, at), inverse(...)     velocities: what points do that follow them, and the transform back
+    stationary(theta)                 velocities: samples of v, and the grid that they lie on
 """
 
 from .bspline import BSpline

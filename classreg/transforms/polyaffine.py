@@ -215,15 +215,19 @@ class Polyaffine:
         away = away @ self.grid.affine[:d, :d].T
         return np.concatenate([linear, (b - np.einsum("...ij,...j->...i", linear, away))[..., None]], -1)
 
+    def stationary(self, theta: np.ndarray) -> tuple[np.ndarray, Grid]:
+        """v in mm, (d, z, y, x), and the grid of its samples; in a buffer."""
+        level = self._level or self.grid
+        return self.velocity(theta, level), level
+
     def flow(self, theta: np.ndarray, at: Grid | Points, start: Mapping | None = None) -> np.ndarray:
         """exp(v) - id in mm at `at`, or at start(x) for the x of `at`, following v: see `Velocity.flow`."""
-        level = self._level or self.grid
-        return flow(self.velocity(theta, level), level, at, start)
+        return flow(*self.stationary(theta), at, start)
 
     def inverse(self, theta: np.ndarray, grid: Grid) -> tuple[Velocity, np.ndarray]:
         """exp(-v) o A^-1 as a velocity model and its parameters; `grid` is the moving one. See `Velocity.inverse`."""
-        level = self._level or self.grid
-        return Velocity(self.grid, self.matrix, _level=level).inverse(self.velocity(theta, level), grid)
+        v, level = self.stationary(theta)
+        return Velocity(self.grid, self.matrix, _level=level).inverse(v, grid)
 
     def retract(self, theta: np.ndarray, step: np.ndarray) -> np.ndarray:
         """theta + step."""

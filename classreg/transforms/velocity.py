@@ -94,6 +94,10 @@ class Velocity(Dense):
         """
         return flow(theta, self._level, at, start)
 
+    def stationary(self, theta: np.ndarray) -> tuple[np.ndarray, Grid]:
+        """v in mm, (d, z, y, x), and the grid of its samples."""
+        return theta, self._level or self.grid
+
     def inverse(self, theta: np.ndarray, grid: Grid) -> tuple[Velocity, np.ndarray]:
         """exp(-v) o A^-1 = A^-1 o exp(-A v A^-1) as a model and its parameters; `grid` is the moving one.
 
