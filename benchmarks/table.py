@@ -32,6 +32,9 @@ HERE = Path(__file__).parent
 OURS = {"classreg-affine": "model:affine", "classreg-bspline": "model:bspline", "classreg-greedy": "model:greedy",
         "classreg-svf": "model:svf"}
 
+#: the row that the others are tested against
+REFERENCE = "classreg-bspline"
+
 #: what is shown of every case, if it has it
 EACH = ("dice", "tre", "hd95", "folding")
 
@@ -146,7 +149,8 @@ def main():
 
     folder = args.runs / args.cases
     listed = [row if not isinstance(row, str) else {name: row} for name, row in rows.items()]
-    table = compare(write_cases(cases, folder / "cases.csv"), listed, folder, time_limit=args.time_limit, callback=tell)
+    table = compare(write_cases(cases, folder / "cases.csv"), listed, folder, time_limit=args.time_limit, callback=tell,
+                    reference=REFERENCE if REFERENCE in rows else None)
     left_out = f"\nLeft out, since no Python is named for them: {', '.join(missing)}.\n" if missing else ""
     page = without_folders(f"# Table of {args.cases}\n\n{markdown(table)}{left_out}\n{case_by_case(table)}\n")
     stem = "table" if args.cases == "pairs" else f"table-{args.cases}"
