@@ -20,9 +20,9 @@ NARROW = 0.2
 def gaussian_taps(sigma: float, long: bool = True, dtype=np.float32) -> np.ndarray:
     """Taps of a Gaussian in the layout of `filters.smooth`; the identity on one-sample axes and for a tiny sigma."""
     radius = int(np.ceil(2.5 * sigma)) if sigma > NARROW and long else 0
-    k = np.exp(-0.5 * (np.arange(-radius, radius + 1) / max(sigma, NARROW)) ** 2)
-    k /= k.sum()
-    return np.concatenate([k, np.zeros(-k.size % 4), [radius]]).astype(dtype)
+    k = np.exp(-0.5 * (np.arange(radius + 1) / max(sigma, NARROW)) ** 2)
+    k /= 2 * k.sum() - k[0]
+    return np.concatenate([k, np.zeros(-radius % 3 if radius else 3)]).astype(dtype)
 
 
 def smooth(array: np.ndarray, sigma, out: np.ndarray) -> np.ndarray:

@@ -112,10 +112,10 @@ def compose(z0, z1, slab, field, step, push, out):
     b0, b1, b2 = T(push[1, 0]), T(push[1, 1]), T(push[1, 2])
     c0, c1, c2 = T(push[2, 0]), T(push[2, 1]), T(push[2, 2])
     mz, my, mx = T(Z - 1), T(Y - 1), T(X - 1)
-    lz, ly, lx = max(Z - 2, 0), max(Y - 2, 0), max(X - 2, 0)
-    sz, sy, sx = (Y * X if Z > 1 else 0), (X if Y > 1 else 0), (1 if X > 1 else 0)
+    lz, ly, lx = np.int32(max(Z - 2, 0)), np.int32(max(Y - 2, 0)), np.int32(max(X - 2, 0))
+    sz, sy, sx = np.uint64(Y * X if Z > 1 else 0), np.uint64(X if Y > 1 else 0), np.uint64(1 if X > 1 else 0)
     flat = field.reshape(d, Z * Y * X)
-    at = np.empty(X, np.int64)
+    at = np.empty(X, np.uint64)
     fz, fy, fx = np.empty(X, out.dtype), np.empty(X, out.dtype), np.empty(X, out.dtype)
     for z in range(z0, z1):
         for y in range(Y):
@@ -124,10 +124,11 @@ def compose(z0, z1, slab, field, step, push, out):
                 pz = min(max(T(z) + a0 * u + a1 * v + a2 * w, T(0)), mz)
                 py = min(max(T(y) + b0 * u + b1 * v + b2 * w, T(0)), my)
                 px = min(max(T(x) + c0 * u + c1 * v + c2 * w, T(0)), mx)
-                iz, iy, ix = min(np.int32(pz), lz), min(np.int32(py), ly), min(np.int32(px), lx)
+                iz, iy, ix = min(max(np.int32(pz), 0), lz), min(max(np.int32(py), 0), ly), min(max(np.int32(px), 0), lx)
                 fz[x], fy[x], fx[x] = pz - T(iz), py - T(iy), px - T(ix)
-                at[x] = (iz * Y + iy) * X + ix
-            for k in range(d):
+                at[x] = np.uint64((np.int64(iz) * Y + iy) * X + ix)
+            for c in range(d):
+                k = np.uint64(c)
                 for x in range(X):
                     i = at[x]
                     a, b = flat[k, i], flat[k, i + sy]
@@ -138,7 +139,7 @@ def compose(z0, z1, slab, field, step, push, out):
                     f += fx[x] * (flat[k, i + sz + sy + sx] - f)
                     a += fy[x] * (b - a)
                     e += fy[x] * (f - e)
-                    out[k, z, y, x] = step[k, z, y, x] + a + fz[x] * (e - a)
+                    out[c, z, y, x] = step[c, z, y, x] + a + fz[x] * (e - a)
 
 
 @kernel

@@ -11,51 +11,64 @@ from . import kernel
 
 @kernel
 def smooth(z0, z1, slab, src, kz, ky, kx, dst):
-    """dst[c] = src[c] filtered along z, y, x; edge samples are repeated outside.
+    """dst[c] = src[c] filtered along z, y, x by symmetric kernels; edge samples are repeated outside.
 
-    A kernel has 2 r + 1 taps, then zeros up to a multiple of four, then r itself; tap t weighs sample i + t - r.
-    Rows are taken four at a time. Only buffers of this thread are sliced: a view of a shared array costs an atomic
+    A kernel has the tap in the middle, those to one side, then zeros: 1 + 3 n entries, n at least 1. Three pairs of
+    rows are taken at a time. Only buffers of this thread are sliced: a view of a shared array costs an atomic
     reference count, and an index with an offset (row[x + t]) keeps the loop from using vector registers.
     """
     C, Z, Y, X = src.shape
-    rz, ry, rx = int(kz[-1]), int(ky[-1]), int(kx[-1])
-    nz, ny, nx = kz.size - 1, ky.size - 1, kx.size - 1
+    lead = kx.size - 1
     plane = np.empty((Y, X), src.dtype)
-    row = np.empty(X + nx, src.dtype)
+    row = np.empty(X + 2 * lead, src.dtype)
     line = np.empty(X, src.dtype)
+    middle = row[lead:]
     for c in range(C):
         for z in range(z0, z1):
             for y in range(Y):
-                for x in range(X):
-                    plane[y, x] = 0
-                for t in range(0, nz, 4):
-                    a, b = min(max(z + t - rz, 0), Z - 1), min(max(z + t + 1 - rz, 0), Z - 1)
-                    d, e = min(max(z + t + 2 - rz, 0), Z - 1), min(max(z + t + 3 - rz, 0), Z - 1)
-                    ka, kb, kd, ke = kz[t], kz[t + 1], kz[t + 2], kz[t + 3]
-                    for x in range(X):
-                        plane[y, x] += (ka * src[c, a, y, x] + kb * src[c, b, y, x]
-                                        + kd * src[c, d, y, x] + ke * src[c, e, y, x])
+                for t in range(1, kz.size, 3):
+                    a, b, d = max(z - t, 0), max(z - t - 1, 0), max(z - t - 2, 0)
+                    e, f, g = min(z + t, Z - 1), min(z + t + 1, Z - 1), min(z + t + 2, Z - 1)
+                    k, ka, kb, kd = kz[0], kz[t], kz[t + 1], kz[t + 2]
+                    if t == 1:
+                        for x in range(X):
+                            plane[y, x] = (k * src[c, z, y, x] + ka * (src[c, a, y, x] + src[c, e, y, x])
+                                           + kb * (src[c, b, y, x] + src[c, f, y, x])
+                                           + kd * (src[c, d, y, x] + src[c, g, y, x]))
+                    else:
+                        for x in range(X):
+                            plane[y, x] += (ka * (src[c, a, y, x] + src[c, e, y, x])
+                                            + kb * (src[c, b, y, x] + src[c, f, y, x])
+                                            + kd * (src[c, d, y, x] + src[c, g, y, x]))
             for y in range(Y):
-                for x in range(X):
-                    line[x] = 0
-                for t in range(0, ny, 4):
-                    a, b = min(max(y + t - ry, 0), Y - 1), min(max(y + t + 1 - ry, 0), Y - 1)
-                    d, e = min(max(y + t + 2 - ry, 0), Y - 1), min(max(y + t + 3 - ry, 0), Y - 1)
-                    ka, kb, kd, ke = ky[t], ky[t + 1], ky[t + 2], ky[t + 3]
-                    for x in range(X):
-                        line[x] += ka * plane[a, x] + kb * plane[b, x] + kd * plane[d, x] + ke * plane[e, x]
-                for x in range(rx):
-                    row[x] = line[0]
-                for x in range(rx + X, X + nx):
-                    row[x] = line[X - 1]
-                for x in range(X):
-                    row[rx + x] = line[x]
-                    line[x] = 0
-                for t in range(0, nx, 4):
-                    ka, kb, kd, ke = kx[t], kx[t + 1], kx[t + 2], kx[t + 3]
-                    ra, rb, rd, re = row[t:], row[t + 1:], row[t + 2:], row[t + 3:]
-                    for x in range(X):
-                        line[x] += ka * ra[x] + kb * rb[x] + kd * rd[x] + ke * re[x]
+                for t in range(1, ky.size, 3):
+                    a, b, d = max(y - t, 0), max(y - t - 1, 0), max(y - t - 2, 0)
+                    e, f, g = min(y + t, Y - 1), min(y + t + 1, Y - 1), min(y + t + 2, Y - 1)
+                    k, ka, kb, kd = ky[0], ky[t], ky[t + 1], ky[t + 2]
+                    if t == 1:
+                        for x in range(X):
+                            middle[x] = (k * plane[y, x] + ka * (plane[a, x] + plane[e, x])
+                                         + kb * (plane[b, x] + plane[f, x]) + kd * (plane[d, x] + plane[g, x]))
+                    else:
+                        for x in range(X):
+                            middle[x] += (ka * (plane[a, x] + plane[e, x]) + kb * (plane[b, x] + plane[f, x])
+                                          + kd * (plane[d, x] + plane[g, x]))
+                first, final = middle[0], middle[X - 1]
+                for x in range(lead):
+                    row[x] = first
+                for x in range(lead + X, len(row)):
+                    row[x] = final
+                for t in range(1, kx.size, 3):
+                    k, ka, kb, kd = kx[0], kx[t], kx[t + 1], kx[t + 2]
+                    ra, rb, rd = row[lead - t:], row[lead - t - 1:], row[lead - t - 2:]
+                    re, rf, rg = row[lead + t:], row[lead + t + 1:], row[lead + t + 2:]
+                    if t == 1:
+                        for x in range(X):
+                            line[x] = (k * middle[x] + ka * (ra[x] + re[x]) + kb * (rb[x] + rf[x])
+                                       + kd * (rd[x] + rg[x]))
+                    else:
+                        for x in range(X):
+                            line[x] += ka * (ra[x] + re[x]) + kb * (rb[x] + rf[x]) + kd * (rd[x] + rg[x])
                 for x in range(X):
                     dst[c, z, y, x] = line[x]
 

@@ -18,8 +18,9 @@ def slide(S, y, ry, rows, lead):
     l = S.dtype.type(1 if y - ry - 1 >= 0 else 0)
     p, q = min(y + ry, H - 1), max(y - ry - 1, 0)
     for k in range(K):
+        row = rows[k, lead:]  # an index with an offset keeps a loop from using vector registers
         for x in range(W):
-            rows[k, lead + x] += e * S[k, p, x] - l * S[k, q, x]
+            row[x] += e * S[k, p, x] - l * S[k, q, x]
 
 
 @inline

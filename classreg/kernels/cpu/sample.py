@@ -23,54 +23,66 @@ def cell(p, n):
     return i, q - T(i), 1, max(T(0), T(1) - out), T(1) if out == T(0) else T(0)
 
 
+@inline
+def places(matrix, push, field, z, y, pz, py, px):
+    """Positions of a row of samples, into pz, py, px."""
+    T = pz.dtype.type
+    X = len(pz)
+    last = field.shape[0] - 1
+    bz = matrix[0, 0] * z + matrix[0, 1] * y + matrix[0, 3]
+    by = matrix[1, 0] * z + matrix[1, 1] * y + matrix[1, 3]
+    bx = matrix[2, 0] * z + matrix[2, 1] * y + matrix[2, 3]
+    mz, my, mx = matrix[0, 2], matrix[1, 2], matrix[2, 2]
+    for x in range(X):
+        pz[x], py[x], px[x] = T(bz + mz * x), T(by + my * x), T(bx + mx * x)
+    if field.shape[1] > 0:
+        a0, a1, a2 = T(push[0, 0]), T(push[0, 1]), T(push[0, 2])
+        b0, b1, b2 = T(push[1, 0]), T(push[1, 1]), T(push[1, 2])
+        c0, c1, c2 = T(push[2, 0]), T(push[2, 1]), T(push[2, 2])
+        for x in range(X):
+            u, v, w = field[0, z, y, x], field[1, z, y, x], field[last, z, y, x]
+            pz[x] += a0 * u + a1 * v + a2 * w
+            py[x] += b0 * u + b1 * v + b2 * w
+            px[x] += c0 * u + c1 * v + c2 * w
+
+
 @kernel
 def warp(z0, z1, slab, image, matrix, push, field, out, weight):
-    """out[c] = image[c] at p, weight = how far inside p is; rows at a time, so that positions fill vector registers."""
+    """out[c] = image[c] at p, weight = how far inside p is.
+
+    Rows at a time, so that positions fill vector registers. Cells are unsigned: an index that might be negative costs
+    as much as the load.
+    """
     C, D, H, W = image.shape
     _, Z, Y, X = out.shape
     T = out.dtype.type
-    has_field = field.shape[1] > 0
-    last = field.shape[0] - 1
-    a0, a1, a2 = T(push[0, 0]), T(push[0, 1]), T(push[0, 2])
-    b0, b1, b2 = T(push[1, 0]), T(push[1, 1]), T(push[1, 2])
-    c0, c1, c2 = T(push[2, 0]), T(push[2, 1]), T(push[2, 2])
-    mz, my, mx = matrix[0, 2], matrix[1, 2], matrix[2, 2]
-    sz, sy, sx = (H * W if D > 1 else 0), (W if H > 1 else 0), (1 if W > 1 else 0)
+    sz, sy, sx = np.uint64(H * W if D > 1 else 0), np.uint64(W if H > 1 else 0), np.uint64(1 if W > 1 else 0)
     oz, oy, ox = T(0) if D == 1 else T(1), T(0) if H == 1 else T(1), T(0) if W == 1 else T(1)
     tz, ty, tx = T(D - 1), T(H - 1), T(W - 1)
-    lz, ly, lx = max(D - 2, 0), max(H - 2, 0), max(W - 2, 0)
+    lz, ly, lx = np.int32(max(D - 2, 0)), np.int32(max(H - 2, 0)), np.int32(max(W - 2, 0))
     flat = image.reshape(C, D * H * W)
-    at = np.empty(X, np.int64)
+    at = np.empty(X, np.uint64)
     pz, py, px = np.empty(X, out.dtype), np.empty(X, out.dtype), np.empty(X, out.dtype)
     for z in range(z0, z1):
         for y in range(Y):
-            bz = matrix[0, 0] * z + matrix[0, 1] * y + matrix[0, 3]
-            by = matrix[1, 0] * z + matrix[1, 1] * y + matrix[1, 3]
-            bx = matrix[2, 0] * z + matrix[2, 1] * y + matrix[2, 3]
-            for x in range(X):
-                pz[x], py[x], px[x] = T(bz + mz * x), T(by + my * x), T(bx + mx * x)
-            if has_field:
-                for x in range(X):
-                    u, v, w = field[0, z, y, x], field[1, z, y, x], field[last, z, y, x]
-                    pz[x] += a0 * u + a1 * v + a2 * w
-                    py[x] += b0 * u + b1 * v + b2 * w
-                    px[x] += c0 * u + c1 * v + c2 * w
+            places(matrix, push, field, z, y, pz, py, px)
             for x in range(X):
                 qz, qy, qx = min(max(pz[x], T(0)), tz), min(max(py[x], T(0)), ty), min(max(px[x], T(0)), tx)
                 weight[z, y, x] = (max(T(0), T(1) - oz * abs(pz[x] - qz)) * max(T(0), T(1) - oy * abs(py[x] - qy))
                                    * max(T(0), T(1) - ox * abs(px[x] - qx)))
-                iz, iy, ix = min(np.int64(qz), lz), min(np.int64(qy), ly), min(np.int64(qx), lx)
+                iz, iy, ix = min(max(np.int32(qz), 0), lz), min(max(np.int32(qy), 0), ly), min(max(np.int32(qx), 0), lx)
                 pz[x], py[x], px[x] = qz - T(iz), qy - T(iy), qx - T(ix)
-                at[x] = (iz * H + iy) * W + ix
+                at[x] = np.uint64((np.int64(iz) * H + iy) * W + ix)
             for c in range(C):
+                k = np.uint64(c)
                 for x in range(X):
                     i, f = at[x], px[x]
-                    a, b = flat[c, i], flat[c, i + sy]
-                    e, g = flat[c, i + sz], flat[c, i + sz + sy]
-                    a += f * (flat[c, i + sx] - a)
-                    b += f * (flat[c, i + sy + sx] - b)
-                    e += f * (flat[c, i + sz + sx] - e)
-                    g += f * (flat[c, i + sz + sy + sx] - g)
+                    a, b = flat[k, i], flat[k, i + sy]
+                    e, g = flat[k, i + sz], flat[k, i + sz + sy]
+                    a += f * (flat[k, i + sx] - a)
+                    b += f * (flat[k, i + sy + sx] - b)
+                    e += f * (flat[k, i + sz + sx] - e)
+                    g += f * (flat[k, i + sz + sy + sx] - g)
                     a += py[x] * (b - a)
                     e += py[x] * (g - e)
                     out[c, z, y, x] = a + pz[x] * (e - a)
@@ -93,41 +105,49 @@ def slope(m, iz, iy, ix, fz, fy, fx, sz, sy, sx):
 
 @kernel
 def force(z0, z1, slab, image, matrix, push, field, adjoint, out):
-    """out[k] = sum over c of adjoint[c] * d image[c](p) / d u_k, in 1 / mm."""
+    """out[k] = sum over c of adjoint[c] * d image[c](p) / d u_k, in 1 / mm; rows at a time, as in `warp`."""
     C, D, H, W = image.shape
     d, Z, Y, X = out.shape
     T = out.dtype.type
-    has_field = field.shape[1] > 0
-    last = field.shape[0] - 1
+    sz, sy, sx = np.uint64(H * W if D > 1 else 0), np.uint64(W if H > 1 else 0), np.uint64(1 if W > 1 else 0)
+    oz, oy, ox = T(D > 1), T(H > 1), T(W > 1)
+    tz, ty, tx = T(D - 1), T(H - 1), T(W - 1)
+    lz, ly, lx = np.int32(max(D - 2, 0)), np.int32(max(H - 2, 0)), np.int32(max(W - 2, 0))
+    flat = image.reshape(C, D * H * W)
+    at = np.empty(X, np.uint64)
+    pz, py, px = np.empty(X, out.dtype), np.empty(X, out.dtype), np.empty(X, out.dtype)
+    kz, ky, kx = np.empty(X, out.dtype), np.empty(X, out.dtype), np.empty(X, out.dtype)
+    gz, gy, gx = np.empty(X, out.dtype), np.empty(X, out.dtype), np.empty(X, out.dtype)
     for z in range(z0, z1):
         for y in range(Y):
-            bz = matrix[0, 0] * z + matrix[0, 1] * y + matrix[0, 3]
-            by = matrix[1, 0] * z + matrix[1, 1] * y + matrix[1, 3]
-            bx = matrix[2, 0] * z + matrix[2, 1] * y + matrix[2, 3]
+            places(matrix, push, field, z, y, pz, py, px)
             for x in range(X):
-                pz = T(bz + matrix[0, 2] * x)
-                py = T(by + matrix[1, 2] * x)
-                px = T(bx + matrix[2, 2] * x)
-                if has_field:
-                    u, v, w = field[0, z, y, x], field[1, z, y, x], field[last, z, y, x]
-                    pz += T(push[0, 0]) * u + T(push[0, 1]) * v + T(push[0, 2]) * w
-                    py += T(push[1, 0]) * u + T(push[1, 1]) * v + T(push[1, 2]) * w
-                    px += T(push[2, 0]) * u + T(push[2, 1]) * v + T(push[2, 2]) * w
-                iz, fz, sz, _a, kz = cell(pz, D)
-                iy, fy, sy, _b, ky = cell(py, H)
-                ix, fx, sx, _c, kx = cell(px, W)
-                tz, ty, tx = T(0), T(0), T(0)
-                for c in range(C):
-                    gz, gy, gx = slope(image[c], iz, iy, ix, fz, fy, fx, sz, sy, sx)
-                    e = adjoint[c, z, y, x]
-                    tz += e * gz
-                    ty += e * gy
-                    tx += e * gx
-                tz *= kz
-                ty *= ky
-                tx *= kx
-                for k in range(d):
-                    out[k, z, y, x] = T(push[0, k]) * tz + T(push[1, k]) * ty + T(push[2, k]) * tx
+                qz, qy, qx = min(max(pz[x], T(0)), tz), min(max(py[x], T(0)), ty), min(max(px[x], T(0)), tx)
+                kz[x], ky[x], kx[x] = oz * T(qz == pz[x]), oy * T(qy == py[x]), ox * T(qx == px[x])
+                iz, iy, ix = min(max(np.int32(qz), 0), lz), min(max(np.int32(qy), 0), ly), min(max(np.int32(qx), 0), lx)
+                pz[x], py[x], px[x] = qz - T(iz), qy - T(iy), qx - T(ix)
+                at[x] = np.uint64((np.int64(iz) * H + iy) * W + ix)
+                gz[x], gy[x], gx[x] = T(0), T(0), T(0)
+            for c in range(C):
+                k = np.uint64(c)
+                for x in range(X):
+                    i, fz, fy, fx, w = at[x], pz[x], py[x], px[x], adjoint[c, z, y, x]
+                    a, b = flat[k, i], flat[k, i + sy]
+                    e, g = flat[k, i + sz], flat[k, i + sz + sy]
+                    ax, bx = flat[k, i + sx] - a, flat[k, i + sy + sx] - b
+                    ex, hx = flat[k, i + sz + sx] - e, flat[k, i + sz + sy + sx] - g
+                    a, b, e, g = a + fx * ax, b + fx * bx, e + fx * ex, g + fx * hx
+                    ay, ey = b - a, g - e
+                    gz[x] += w * (e + fy * ey - a - fy * ay)
+                    gy[x] += w * (ay + fz * (ey - ay))
+                    ax, ex = ax + fy * (bx - ax), ex + fy * (hx - ex)
+                    gx[x] += w * (ax + fz * (ex - ax))
+            for x in range(X):
+                gz[x], gy[x], gx[x] = kz[x] * gz[x], ky[x] * gy[x], kx[x] * gx[x]
+            for j in range(d):
+                a, b, e = T(push[0, j]), T(push[1, j]), T(push[2, j])
+                for x in range(X):
+                    out[j, z, y, x] = a * gz[x] + b * gy[x] + e * gx[x]
 
 
 @kernel
