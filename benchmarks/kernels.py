@@ -194,9 +194,9 @@ def searches(shape, rng):
     fixed, weight = np.ones((channels, *shape), np.float32), np.ones(shape, np.float32)
     bounds = [np.stack([np.arange(0, k - 3, 4), np.arange(4, k + 1, 4)], -1) for k in shape]
     shifts = np.stack(np.meshgrid(*[np.arange(0, 17, 2)] * 3, indexing="ij"), -1).reshape(-1, 3)
-    volume, count = np.empty((2, *map(len, bounds), len(shifts)), np.float32)
+    volume, sums = np.empty((*map(len, bounds), len(shifts)), np.float32), np.zeros((len(bounds[0]), 1))
     yield discrete.cost, "729 shifts, coarse grid", len(bounds[0]), 1, (
-        fixed, weight, out, np.ones(wide, np.float32), *bounds, np.array([2, 2]), shifts, volume, count)
+        fixed, weight, out, np.ones(wide, np.float32), *bounds, np.array([2, 2]), shifts, volume, sums)
     flat = volume.reshape(-1, len(shifts))
     centre = np.zeros((len(flat), 3), np.float32)
     yield discrete.cheapest, "729 shifts, coarse grid", len(flat), 64, (

@@ -25,8 +25,8 @@ from ..engine import Control, run
 from ..errors import ConvergenceError
 from ..grid import Grid
 from ..image import Image
-from ..jacobian import jacobian_determinant
 from ..kernels.cpu import discrete as kernels
+from ..kernels.cpu import folds
 from ..mapping import Mapping
 from ..metrics import LNCC
 from ..objective import Objective
@@ -38,6 +38,7 @@ from ..schedule import Level
 from ..stencil import smooth
 from ..transforms import Dense
 from ..transforms.dense import resize
+from ..transforms.grams import frame_of
 
 SEARCHES = ("auto", "discrete", "none")
 
@@ -165,12 +166,12 @@ def discrete(fixed: Image, moving: Image, matrix: np.ndarray) -> tuple[np.ndarra
 
 
 def held(fixed: Grid) -> float:
-    """About how many values a search on this fixed grid holds at its peak: descriptors, and costs with temporaries."""
+    """About how many values a search on this fixed grid holds at its peak: descriptors, and costs."""
     resolution = float(np.max(fixed.extent)) / SAMPLES
     grid = fixed.coarsen(factors(fixed, resolution))
     sizes, counts, wide = _reach(grid, resolution)
     costs = np.prod(np.array(grid.shape3) / sizes[0][0]) * np.prod(2 * counts[0] + 1)
-    return float(len(_patch(grid.shape3).pairs) * (2 * grid.size + 2 * wide.size) + 5 * costs)
+    return float(len(_patch(grid.shape3).pairs) * (2 * grid.size + 2 * wide.size) + 2 * costs)
 
 
 def _reach(grid: Grid, resolution: float):
@@ -193,7 +194,7 @@ def _searched(u: np.ndarray, grid: Grid, described, there: Image, cell, step, co
     bounds = [_cells(n, k, c) for n, k, c in zip(grid.shape3, control.shape3, cell)]
     index = np.stack(np.meshgrid(*[np.arange(-c, c + 1) for c in count], indexing="ij"), -1).reshape(-1, 3) * step
     # neighbours look alike, so a pass of wide steps need not look at every plane and row
-    volume = _volume(*described, moving, inside, bounds, step[:2], index + margin)
+    volume, mean = _volume(*described, moving, inside, bounds, step[:2], index + margin)
     unit = np.float32(np.max((step * grid.spacing3)[np.array(grid.shape3) > 1]))
     shifts = (index @ grid.affine3[:3, :3].T / unit).astype(np.float32)
     first = resize(u, grid, control)
@@ -201,7 +202,7 @@ def _searched(u: np.ndarray, grid: Grid, described, there: Image, cell, step, co
     for theta in THETAS:
         centre = np.ascontiguousarray((field - first).reshape(3, -1).T / unit)
         found = np.empty_like(centre)
-        workspace().run(kernels.cheapest, len(volume), volume, shifts, theta, centre, found, slab=64)
+        workspace().run(kernels.cheapest, len(volume), volume, shifts, theta * mean, centre, found, slab=64)
         moved = first + unit * np.ascontiguousarray(found.T).reshape(field.shape)
         field = smooth(moved, SIGMA * np.max(control.spacing3) / control.spacing3, np.empty_like(field))
     return resize(field, control, grid)
@@ -212,27 +213,16 @@ def _samples(length: float, grid: Grid) -> np.ndarray:
     return np.where(np.array(grid.shape3) > 1, np.maximum(1, np.round(length / grid.spacing3)), 1).astype(int)
 
 
-def _volume(fixed, weight, moving, inside, bounds, pace, shifts) -> np.ndarray:
-    """Cost per cell and shift, (cells, shifts), in units of its mean.
+def _volume(fixed, weight, moving, inside, bounds, pace, shifts) -> tuple[np.ndarray, float]:
+    """Cost per cell and shift, (cells, shifts), and its mean.
 
     What a shift takes outside the moving image costs what a shift of that cell costs on average, so that the border
     neither draws nor repels.
     """
-    shape = tuple(len(b) for b in bounds)
-    out, count = (np.empty((*shape, len(shifts)), np.float32) for _ in range(2))
-    workspace().run(kernels.cost, shape[0], fixed, weight, moving, inside, *bounds, pace, shifts, out, count, slab=1)
-    out, count = out.reshape(-1, len(shifts)), count.reshape(-1, len(shifts))
-    full = np.zeros_like(weight)
-    seen = np.ix_(*(np.concatenate([np.arange(*b, p) for b in some]) for some, p in zip(bounds, (*pace, 1))))
-    full[seen] = weight[seen]
-    for axis, b in enumerate(bounds):
-        full = np.add.reduceat(full, b[:, 0], axis)
-    full = full.reshape(-1, 1)
-    usual = out.sum(1, keepdims=True) / np.maximum(count.sum(1, keepdims=True), 1e-6)
-    out += (full - count) * usual
-    out /= np.maximum(full, 1e-6)
-    out *= np.float32(1 / max(float(out.mean(dtype=np.float64)), 1e-12))
-    return out
+    out = np.empty((*map(len, bounds), len(shifts)), np.float32)
+    total, = workspace().total(kernels.cost, len(out), 1, fixed, weight, moving, inside, *bounds, pace, shifts, out,
+                               slab=1)
+    return out.reshape(-1, len(shifts)), max(float(total) / out.size, 1e-12)
 
 
 def _patch(shape3) -> Patch:
@@ -257,8 +247,8 @@ def _cells(n: int, cells: int, size: int) -> np.ndarray:
 
 def _unfolded(u: np.ndarray, grid: Grid) -> np.ndarray:
     """The field smoothed, and after some rounds shrunk, until its Jacobian determinant is safely positive."""
-    rounds = 0
-    while jacobian_determinant(u.reshape((grid.ndim, *grid.shape)), grid).min() <= LEAST_JACOBIAN:
+    rounds, frame = 0, frame_of(grid)
+    while workspace().total(folds.count, u.shape[1], 1, u, frame, grid.spacing3, LEAST_JACOBIAN)[0] > 0:
         if rounds < 4:
             u = smooth(u, PASSES[0][0] * grid.resolution / grid.spacing3, np.empty_like(u))
         else:

@@ -10,35 +10,41 @@ from . import kernel
 
 
 @kernel
-def cost(k0, k1, slab, fixed, fixed_weight, moving, moving_weight, bz, by, bx, pace, shifts, out, weight):
-    """Weighted squared difference of descriptors per cell and shift, mean over channels.
+def cost(k0, k1, slab, fixed, fixed_weight, moving, moving_weight, bz, by, bx, pace, shifts, out, sums):
+    """Weighted mean squared difference of descriptors per cell and shift, also over channels; sums[slab] += its sum.
 
     Cell (k, j, i) has the samples bz[k, 0] <= z < bz[k, 1] and so on, of which only every pace[0]-th plane and
-    pace[1]-th row is looked at; `shifts` (D, 3) are offsets into the padded moving arrays, at least 0.
-    out (K, J, I, D) = sum of w (F - M)^2 / C, weight = sum of w, with w the product of both weights. The number of
+    pace[1]-th row is looked at; `shifts` (D, 3) are offsets into the padded moving arrays, at least 0. With w the
+    product of both weights, S_d = sum of w (F - M)^2 / C, N_d = sum of w, and N the sum of the fixed weight alone,
+        out (K, J, I, D) = (S_d + (N - N_d) (sum of S / sum of N_d)) / N:
+    what a shift takes outside the moving image costs what a shift of that cell costs on average. The number of
     channels is a multiple of 4.
     """
     C, _, _, X = fixed.shape
     T = out.dtype.type
-    wide = np.uint64(X)
+    D = len(shifts)
+    wide, last, one, two, three = np.uint64(X), np.uint64(C), np.uint64(1), np.uint64(2), np.uint64(3)
     row, total, count = np.empty(X, out.dtype), np.empty(X, out.dtype), np.empty(X, out.dtype)
+    seen, line = np.empty((len(bx), D), out.dtype), np.empty(D, out.dtype)
     for k in range(k0, k1):
+        z0, z1, dz = np.uint64(bz[k, 0]), np.uint64(bz[k, 1]), np.uint64(pace[0])
         for j in range(len(by)):
-            for d in range(len(shifts)):
-                oz, oy, ox = shifts[d, 0], shifts[d, 1], np.uint64(shifts[d, 2])
+            y0, y1, dy = np.uint64(by[j, 0]), np.uint64(by[j, 1]), np.uint64(pace[1])
+            for d in range(D):
+                oz, oy, ox = np.uint64(shifts[d, 0]), np.uint64(shifts[d, 1]), np.uint64(shifts[d, 2])
                 for x in range(wide):
                     total[x] = 0
                     count[x] = 0
-                for z in range(bz[k, 0], bz[k, 1], pace[0]):
-                    for y in range(by[j, 0], by[j, 1], pace[1]):
+                for z in range(z0, z1, dz):
+                    for y in range(y0, y1, dy):
                         for x in range(wide):
                             row[x] = 0
-                        for c in range(0, C, 4):
+                        for c in range(np.uint64(0), last, np.uint64(4)):
                             for x in range(wide):
                                 p = fixed[c, z, y, x] - moving[c, z + oz, y + oy, x + ox]
-                                q = fixed[c + 1, z, y, x] - moving[c + 1, z + oz, y + oy, x + ox]
-                                r = fixed[c + 2, z, y, x] - moving[c + 2, z + oz, y + oy, x + ox]
-                                s = fixed[c + 3, z, y, x] - moving[c + 3, z + oz, y + oy, x + ox]
+                                q = fixed[c + one, z, y, x] - moving[c + one, z + oz, y + oy, x + ox]
+                                r = fixed[c + two, z, y, x] - moving[c + two, z + oz, y + oy, x + ox]
+                                s = fixed[c + three, z, y, x] - moving[c + three, z + oz, y + oy, x + ox]
                                 row[x] += p * p + q * q + r * r + s * s
                         for x in range(wide):
                             w = fixed_weight[z, y, x] * moving_weight[z + oz, y + oy, x + ox]
@@ -50,7 +56,32 @@ def cost(k0, k1, slab, fixed, fixed_weight, moving, moving_weight, bz, by, bx, p
                         s += total[x]
                         w += count[x]
                     out[k, j, i, d] = s / T(C)
-                    weight[k, j, i, d] = w
+                    seen[i, d] = w
+            for x in range(wide):
+                total[x] = 0
+            for z in range(z0, z1, dz):
+                for y in range(y0, y1, dy):
+                    for x in range(wide):
+                        total[x] += fixed_weight[z, y, x]
+            for i in range(len(bx)):
+                n, s, w = 0.0, 0.0, 0.0
+                for x in range(bx[i, 0], bx[i, 1]):
+                    n += total[x]
+                for d in range(D):
+                    line[d] = out[k, j, i, d]
+                for d in range(D):
+                    s += np.float64(line[d])
+                    w += np.float64(seen[i, d])
+                usual, per = T(s / max(w, 1e-6)), T(1 / max(n, 1e-6))
+                whole = T(n)
+                for d in range(D):
+                    line[d] = (line[d] + (whole - seen[i, d]) * usual) * per
+                for d in range(D):
+                    out[k, j, i, d] = line[d]
+                s = 0.0  # a loop that also stores is compiled twice: which version adds up depends on addresses
+                for d in range(D):
+                    s += np.float64(line[d])
+                sums[slab, 0] += s
 
 
 @kernel

@@ -83,16 +83,20 @@ def collect(spread, pairs, margin, shape):
 
 
 def cost(fixed, fixed_weight, moving, moving_weight, bz, by, bx, pace, shifts):
-    """Per cell (k, j, i) and shift: sum of w (F - M)^2 / channels, and sum of w; (K, J, I, D) each."""
+    """Per cell (k, j, i) and shift: mean of w (F - M)^2, over channels too, what is not seen at the cell's usual cost;
+    (K, J, I, D)."""
     out, weight = np.zeros((2, len(bz), len(by), len(bx), len(shifts)))
+    full = np.zeros((len(bz), len(by), len(bx), 1))
     for (k, z), (j, y), (i, x) in product(*map(enumerate, (bz, by, bx))):
         at = np.ix_(np.arange(*z, pace[0]), np.arange(*y, pace[1]), np.arange(*x))
+        full[k, j, i] = fixed_weight[at].sum(dtype=float)
         for d, shift in enumerate(shifts):
             to = tuple(a + s for a, s in zip(at, shift))
             w = fixed_weight[at].astype(float) * moving_weight[to]
             squares = (fixed[(slice(None), *at)].astype(float) - moving[(slice(None), *to)]) ** 2
             out[k, j, i, d], weight[k, j, i, d] = (w * squares.mean(0)).sum(), w.sum()
-    return out, weight
+    usual = out.sum(-1, keepdims=True) / weight.sum(-1, keepdims=True)
+    return (out + (full - weight) * usual) / full
 
 
 def cheapest(volume, shifts, theta, centre):
