@@ -136,7 +136,8 @@ def _steered(api, pair, masks) -> None:
               {"name": "rigidity", "region": region})
     energies = [{"name": name, **more} for name in ("diffusion", "curvature", "elastic", "tv", "jacobian")
                 for more in ({}, {"where": region})]
-    filters = [{"name": "curvature", "sigma": 1.0, "acts_on": what} for what in ("update", "displacement")]
+    filters = [{"name": name, "sigma": 1.0, "acts_on": what}
+               for name, what in (("elastic", "update"), ("curvature", "displacement"))]
     for model in ("bspline", "greedy"):
         plan = api.plan(pair.fixed, pair.moving, model=model, metric="ncc", iterations=1)
         stage = replace(plan.stages[-1], regularisers=(*energies, *(filters if model == "greedy" else ())))

@@ -363,7 +363,42 @@ def test_the_filter_solves_its_equation(make, power, ndim):
     assert out + again == pytest.approx(field, abs=1e-10)
 
 
-@pytest.mark.parametrize("make", [Diffusion, Curvature])
+@DIMENSIONS
+def test_the_elastic_filter_damps_each_wave_by_its_kind(ndim):
+    """1 / (1 + s mu k^2) of what shears, 1 / (1 + s (2 mu + lambda) k^2) of what is squeezed; a shift stays."""
+    grid, sigma, mu, lam = oblique(ndim), 1.7, 0.8, 0.6
+    axes = grid.affine[:-1, :-1] / grid.spacing
+    part = Elastic(shear=mu, dilation=lam, sigma=sigma, acts_on="update")
+    s = (sigma * grid.resolution) ** 2 / 2
+    frequency = np.array([2, 4, 2])[-ndim:]  # even, so that a wave has no mean
+    angle = [np.pi * f * (np.arange(n) + 0.5) / n for f, n in zip(frequency, grid.shape)]
+    waves = np.stack([np.prod(np.meshgrid(*(np.sin(t) if a == c else np.cos(t) for a, t in enumerate(angle)),
+                                          indexing="ij"), axis=0) for c in range(ndim)])
+    k = 2 * np.sin(np.pi * frequency / (2 * np.array(grid.shape))) / grid.spacing
+    across = np.linalg.svd(k[None])[2][1]  # at a right angle to k
+    shift = np.arange(1.0, ndim + 1)
+    for direction, stiffness in ((k, 2 * mu + lam), (across, mu)):
+        field = np.einsum("ka,a...->k...", axes * direction, waves)
+        wanted = field / (1 + s * stiffness * np.sum(k**2))
+        field, wanted = ((a + shift.reshape(-1, *[1] * ndim)).reshape(ndim, *grid.shape3) for a in (field, wanted))
+        assert part.smooth(field, grid, np.empty_like(field)) == pytest.approx(wanted, abs=1e-10)
+    noise = np.random.default_rng(0).standard_normal((2, *field.shape))
+    one, other = (part.smooth(a, grid, np.empty_like(a)) for a in noise)
+    both = part.smooth(np.concatenate(noise), grid, np.empty((2 * ndim, *field.shape[1:])))
+    assert np.array_equal(both, np.concatenate([one, other])), "of two images, each by itself"
+    number = Diffusion(sigma=sigma * np.sqrt(mu)).smooth(noise[0, :1], grid, np.empty_like(noise[0, :1]))
+    assert part.smooth(noise[0, :1], grid, np.empty_like(number)) == pytest.approx(number, abs=1e-12)
+
+
+def test_the_elastic_filter_holds_what_crosses_the_border():
+    grid = Grid.from_spacing((40, 30), spacing=2.0)
+    field = np.zeros((2, *grid.shape3))
+    field[0, 0, :, :15], field[0, 0, :, 15:] = 1, -1  # to the middle, along x
+    out = Elastic(sigma=3.0).smooth(field, grid, np.empty_like(field))
+    assert np.abs(out[0, 0, :, [0, -1]]).max() < 0.3 < np.abs(out[0]).max() and np.abs(out[1]).max() < 1e-12
+
+
+@pytest.mark.parametrize("make", [Diffusion, Curvature, Elastic])
 def test_the_filter_gives_the_same_bits_for_any_number_of_threads(make):
     grid = Grid.from_spacing((33, 36, 35), spacing=(2.0, 1.0, 1.5))
     assert grid.size > SMALL
@@ -376,7 +411,7 @@ def test_the_filter_gives_the_same_bits_for_any_number_of_threads(make):
 
 
 def test_sigma_decides_between_an_energy_and_a_filter():
-    for make in (Diffusion, Curvature):
+    for make in (Diffusion, Curvature, Elastic):
         assert is_energy(make()) and not smooths(make())
         assert smooths(make(sigma=1.0)) and not is_energy(make(sigma=1.0))
         with pytest.raises(OptionError, match="give the width of the filter, sigma"):

@@ -30,6 +30,22 @@ def scene(ndim, dtype, seed=0):
     return s, where, push
 
 
+@DTYPES
+@pytest.mark.parametrize("shape", [(3, 5, 6, 7), (3, 1, 6, 4), (2, 1, 5, 6)])
+def test_damp_elastic(shape, dtype):
+    rng = np.random.default_rng(0)
+    waves = rng.normal(size=shape).astype(dtype)
+    numbers = [np.arange(n + 1) * 0.7 / n if n > 1 else np.zeros(1) for n in shape[1:]]
+    out, args = waves.copy(), (*numbers, 1.3, 2.1)
+    with Workspace(3) as ws:
+        ws.run(filters.damp_elastic, len(numbers[0]), out, *args, slab=2)
+    assert out == pytest.approx(reference.damp_elastic(waves, *args), rel=1e-5, abs=1e-5)
+    matrix, offset = rng.normal(size=(shape[0], shape[0])), rng.normal(size=shape[0])
+    with Workspace(3) as ws:
+        ws.run(filters.rotate, shape[1], waves, matrix, offset, out, slab=2)
+    assert out == pytest.approx(reference.rotate(waves, matrix, offset), rel=1e-4, abs=1e-5)
+
+
 @DIMENSIONS
 @DTYPES
 @pytest.mark.parametrize("weighted", [True, False])

@@ -107,7 +107,8 @@ class Greedy:
         images = len(m["force"]) - len(theta)  # a diagonal for each, after the forces of all
         force, diagonal = m["force"][:-images], m["force"][-images:]
         spare, fluid = ws.buffer("scratch", theta.shape, theta.dtype), self._filter(objective, "update")
-        np.maximum(fluid.smooth(diagonal, grid, spare[:images]), 0, out=diagonal)  # not every filter keeps the sign
+        for one, room in zip(diagonal, spare):  # each by itself: numbers, not the components of a vector
+            np.maximum(fluid.smooth(one[None], grid, room[None])[0], 0, out=one)  # not every filter keeps the sign
         smooth, update = fluid.smooth(force, grid, spare), force  # smoothed, the force may be written over
         for f, h, w in zip(*(a.reshape(images, -1, *grid.shape3) for a in (smooth, diagonal, update))):
             ws.run(dense.newton, f.shape[1], f, h[0], m["damping"], longest, w)

@@ -131,3 +131,57 @@ def damp(z0, z1, slab, waves, rz, ry, rx, power):
             for x in range(X):
                 r = rz[z] + ry[y] + rx[x]
                 waves[z, y, x] /= T(1.0 + (r if power == 1 else r * r))
+
+
+@kernel
+def rotate(z0, z1, slab, field, matrix, offset, out):
+    """out[a] = offset[a] + sum over b of matrix[a, b] field[b], sample by sample; (d, Z, Y, X), `out` may be `field`.
+    """
+    d, _, Y, X = field.shape
+    T = out.dtype.type
+    for z in range(z0, z1):
+        for y in range(Y):
+            for x in range(X):
+                u, v, w = field[0, z, y, x], field[1, z, y, x], field[d - 1, z, y, x]
+                for a in range(d):
+                    t = T(offset[a]) + T(matrix[a, 0]) * u + T(matrix[a, 1]) * v
+                    out[a, z, y, x] = t + T(matrix[a, d - 1]) * w if d == 3 else t
+
+
+@kernel
+def damp_elastic(f0, f1, slab, waves, kz, ky, kx, shear, bulk):
+    """Waves (d, Z, Y, X) of the components along the last d axes, damped in place by the inverse of
+
+        1 + shear |k|^2 + bulk k k^T,    k = (kz, ky, kx)[f] the wave numbers at a frequency f.
+
+    Along its own axis a component holds sines, from frequency 1 on, along the others cosines, from 0 on; along an axis
+    with one wave number all hold that. Frequencies f0..f1 along z, of as many as `kz` has.
+    """
+    d, Z, Y, X = waves.shape
+    T = waves.dtype.type
+    oz, oy, ox = min(kz.size - 1, 1), min(ky.size - 1, 1), min(kx.size - 1, 1)
+    for f in range(f0, f1):
+        for g in range(ky.size):
+            for h in range(kx.size):
+                square = kz[f] * kz[f] + ky[g] * ky[g] + kx[h] * kx[h]
+                has_z = d == 3 and f >= oz and g < Y and h < X
+                has_y = g >= oy and f < Z and h < X
+                has_x = h >= ox and f < Z and g < Y
+                along, own = 0.0, 0.0
+                if has_z:
+                    along += kz[f] * waves[0, f - oz, g, h]
+                    own += kz[f] * kz[f]
+                if has_y:
+                    along += ky[g] * waves[d - 2, f, g - oy, h]
+                    own += ky[g] * ky[g]
+                if has_x:
+                    along += kx[h] * waves[d - 1, f, g, h - ox]
+                    own += kx[h] * kx[h]
+                a = 1.0 / (1.0 + shear * square)
+                b = bulk * along / (1.0 + shear * square + bulk * own)
+                if has_z:
+                    waves[0, f - oz, g, h] = T(a * (waves[0, f - oz, g, h] - b * kz[f]))
+                if has_y:
+                    waves[d - 2, f, g - oy, h] = T(a * (waves[d - 2, f, g - oy, h] - b * ky[g]))
+                if has_x:
+                    waves[d - 1, f, g, h - ox] = T(a * (waves[d - 1, f, g, h - ox] - b * kx[h]))

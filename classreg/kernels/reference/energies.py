@@ -13,6 +13,28 @@ def damp(waves, rz, ry, rx, power):
     return waves.astype(float) / (1 + (rz[:, None, None] + ry[:, None] + rx) ** power)
 
 
+def damp_elastic(waves, kz, ky, kx, shear, bulk):
+    """Per frequency the solution of (1 + shear |k|^2 + bulk k k^T) out = waves, of the components that have it."""
+    numbers = (kz, ky, kx)
+    d, out = len(waves), waves.astype(float)
+    shifts = [min(len(k) - 1, 1) for k in numbers]
+    for f in np.ndindex(*map(len, numbers)):
+        k = np.array([n[i] for n, i in zip(numbers, f)])
+        own = [tuple(i - s * (a == 3 - d + c) for a, (i, s) in enumerate(zip(f, shifts))) for c in range(d)]
+        have = [c for c in range(d) if all(0 <= i < n for i, n in zip(own[c], waves.shape[1:]))]
+        at = k[[3 - d + c for c in have]]
+        system = (1 + shear * np.sum(k**2)) * np.eye(len(have)) + bulk * np.outer(at, at)
+        found = np.linalg.solve(system, [waves[(c, *own[c])] for c in have]) if have else []
+        for c, value in zip(have, found):
+            out[(c, *own[c])] = value
+    return out
+
+
+def rotate(field, matrix, offset):
+    """offset + matrix field, sample by sample."""
+    return np.einsum("ab,b...->a...", matrix, field.astype(float)) + np.reshape(offset, (-1, 1, 1, 1))
+
+
 def turn(field, gradient, to_world):
     """out[l] = g_l + sum_k g_k du_k/dx_l by central differences, u being constant beyond the border."""
     out, wide = gradient.astype(float).copy(), np.pad(field.astype(float), [(0, 0)] + 3 * [(1, 1)], mode="edge")
