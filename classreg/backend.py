@@ -72,6 +72,15 @@ class Workspace:
         self._buffers[name] = found = np.empty(shape, dtype)
         return found
 
+    def like(self, name: str, array) -> np.ndarray:
+        """A buffer like `array`, of its shape and dtype, and of its library."""
+        if isinstance(array, np.ndarray):
+            return self.buffer(name, array.shape, array.dtype)
+        found = self._buffers.get(self._prefix + name)
+        if type(found) is not type(array) or found.shape != array.shape or found.dtype != array.dtype:
+            self._buffers[self._prefix + name] = found = np.empty_like(array)
+        return found
+
     @contextmanager
     def named(self, prefix: str) -> Iterator[None]:
         """Within this, buffers (but "scratch") are others than those of the same names outside."""

@@ -1,5 +1,8 @@
 """Gaussian smoothing of (C, Z, Y, X) arrays, and the few vector operations that optimisers need.
 
+These (`dot`, `add_scaled`, `total`) also take arrays of other libraries, CuPy's for one, that answer to NumPy's
+functions by its protocols (NEP 13 and 18), and sum in an order of their own. All else optimisers do by such functions.
+
 Must not import: anything above floor 0.
 """
 
@@ -34,18 +37,24 @@ def smooth(array: np.ndarray, sigma, out: np.ndarray) -> np.ndarray:
 
 def dot(a: np.ndarray, b: np.ndarray) -> float:
     """Inner product in float64, slab by slab: the same bits for any number of threads."""
+    if not isinstance(a, np.ndarray):
+        return float(np.sum(np.multiply(a, b, dtype=np.float64)))
     a, b = a.reshape(-1), b.reshape(-1)
     return float(workspace().total(pointwise.dot, a.size, 1, a, b, slab=1 << 18)[0])
 
 
 def add_scaled(a: np.ndarray, s: float, b: np.ndarray, out: np.ndarray) -> np.ndarray:
     """out = a + s b; `out` may be `a` or `b`."""
+    if not isinstance(a, np.ndarray):
+        return np.add(a, b * b.dtype.type(s), out=out)
     workspace().run(pointwise.add_scaled, a.size, a.reshape(-1), float(s), b.reshape(-1), out.reshape(-1), slab=1 << 18)
     return out
 
 
 def total(array: np.ndarray) -> float:
     """Sum in float64, slab by slab."""
+    if not isinstance(array, np.ndarray):
+        return float(np.sum(array, dtype=np.float64))
     return float(workspace().total(pointwise.total, array.size, 1, array.reshape(-1), slab=1 << 18)[0])
 
 

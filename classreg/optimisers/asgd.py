@@ -82,7 +82,7 @@ class ASGD:
         state = State(e.value, e.terms, theta, e.value)
         if not np.isfinite(e.value):
             return state
-        g, other = np.array(e.gradient), np.empty_like(e.gradient)
+        g, other = e.gradient.copy(), np.empty_like(e.gradient)
         motion, width = self._measure(objective, theta, state, g, other)
         gain = self._motion(objective) / motion if motion > 0 else 0.0
         state.memory = {"gradient": g, "other": other, "mean": np.zeros_like(g), "start": theta, "count": 0,
@@ -98,7 +98,7 @@ class ASGD:
             return theta
         objective.draw()
         gain = m["gain"] / (m["time"] + self.offset + 1) ** self.power
-        step = np.multiply(g, g.dtype.type(-gain), out=workspace().buffer("step", g.shape, g.dtype))
+        step = np.multiply(g, g.dtype.type(-gain), out=workspace().like("step", g))
         reach, longest = objective.transform.reach(step), LONGEST * self._motion(objective)
         if reach > longest:  # near a barrier, where gradients have no bound
             step *= step.dtype.type(longest / reach)
@@ -178,7 +178,7 @@ class ASGD:
             for _ in range(2):
                 objective.draw()
                 if np.isfinite((e := objective(place)).value):
-                    pair.append(np.array(e.gradient))
+                    pair.append(e.gradient.copy())
             if len(pair) == 2:
                 exact += dot(*pair)
                 whole += (dot(pair[0], pair[0]) + dot(pair[1], pair[1])) / 2

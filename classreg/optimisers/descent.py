@@ -53,7 +53,7 @@ class Descent:
         first = self.first_step * unit / reach
         length = first if length is None else min(2 * length, 4 * first)
         trial = backtrack(objective, theta, state.value, down, -dot(down, down), length,
-                          0.01 * self.tolerance * unit / reach, workspace().buffer("step", down.shape, down.dtype))
+                          0.01 * self.tolerance * unit / reach, workspace().like("step", down))
         state.step = trial.length * reach
         if not trial.evaluation.value < state.value:
             state.done = "no step decreases the value"

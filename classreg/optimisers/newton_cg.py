@@ -70,7 +70,7 @@ class NewtonCG:
             return theta
         first = min(1.0, self.longest * unit / reach)
         trial = backtrack(objective, theta, state.value, direction, dot(direction, m["hessian"].gradient), first,
-                          0.01 * self.tolerance * unit / reach, workspace().buffer("step", theta.shape, theta.dtype))
+                          0.01 * self.tolerance * unit / reach, workspace().like("step", theta))
         state.step = trial.length * reach
         if not trial.evaluation.value < state.value:
             state.done = "no step decreases the value"
@@ -87,7 +87,7 @@ class NewtonCG:
     def _solve(self, hessian, damping, first):
         """-(H + damping D)^-1 gradient, about; preconditioned conjugate gradients from zero."""
         g, ws = hessian.gradient, workspace()
-        s, r, z, p, product = (ws.buffer(f"cg {k}", g.shape, g.dtype) for k in range(5))
+        s, r, z, p, product = (ws.like(f"cg {k}", g) for k in range(5))
         typical = total(hessian.diagonal) / hessian.diagonal.size
         np.maximum(hessian.diagonal, hessian.diagonal.dtype.type(max(FLOOR * typical, 1e-30)), out=hessian.diagonal)
         size = np.sqrt(dot(g, g))
