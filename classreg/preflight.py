@@ -142,8 +142,7 @@ def check_pair(fixed: Image, moving: Image, *, initial: np.ndarray | None = None
                             f"{_mm(fixed.grid.extent)}, moving extent {_mm(moving.grid.extent)}, centres "
                             f"{_apart(fixed.grid, moving.grid, matrix):.1f} mm apart; begin with "
                             'init="geometry", or correct the origins in the headers')
-    if fixed.weight is not None and moving.weight is not None and not (
-            _masks_meet(fixed, moving, matrix) or _masks_meet(moving, fixed, back)):
+    if fixed.weight is not None and moving.weight is not None and not meet(fixed, moving, matrix):
         counts = [int(np.count_nonzero(image.weight)) for image in (fixed, moving)]
         raise InputError(f"the fixed mask ({counts[0]} voxels) and the moving mask ({counts[1]} voxels) "
                          'never overlap: no voxel would count; begin with init="geometry", or leave one of '
@@ -211,9 +210,36 @@ def overlap(fixed: Grid, moving: Grid, matrix: np.ndarray | None = None) -> floa
     >>> overlap(a, Grid.from_spacing((10, 10), spacing=2.0, origin=(10.0, 0.0)))
     0.5
     """
-    axes = [np.unique(np.linspace(0, n - 1, min(n, 20)).round()) for n in fixed.shape]
-    points = fixed.to_world(np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, fixed.ndim))
+    points = fixed.to_world(_lattice(fixed))
     return float(_inside(moving, _move(_matrix(matrix, fixed.ndim), points))[1].mean())
+
+
+def meet(a: Image, b: Image, matrix: np.ndarray) -> bool:
+    """Whether a sample that counts of one image falls on one of the other, through `matrix`, world of a to world of b.
+
+    Examples
+    --------
+    >>> image = Image(np.arange(20.0).reshape(4, 5), Grid.from_spacing((4, 5)))
+    >>> meet(image, image, np.eye(3))
+    True
+    """
+    back = np.linalg.inv(matrix)
+    return bool(counts_at(b, _move(matrix, counting(a))).any() or counts_at(a, _move(back, counting(b))).any())
+
+
+def counting(image: Image) -> np.ndarray:
+    """World points (n, d) of samples that count: at most 20 along each axis, and of a mask at most 200 000."""
+    grid = image.grid
+    if image.weight is None:
+        return grid.to_world(_lattice(grid))
+    flat = np.flatnonzero(image.weight)
+    return grid.to_world(np.column_stack(np.unravel_index(flat[:: -(-len(flat) // _SUBSAMPLE)], grid.shape)))
+
+
+def counts_at(image: Image, points: np.ndarray) -> np.ndarray:
+    """Whether an image counts at the samples nearest to world points (n, d), (n,) bool."""
+    index, within = _inside(image.grid, points)
+    return within if image.weight is None else within & (image.weight[tuple(index.T)] > 0)
 
 
 def inspect_pair(fixed: Image, moving: Image, model: str = "bspline") -> list[Finding]:
@@ -358,6 +384,12 @@ def _matrix(matrix, d: int) -> np.ndarray:
     return matrix
 
 
+def _lattice(grid: Grid) -> np.ndarray:
+    """Array indices (n, d) of at most 20 samples along each axis, the outermost included."""
+    axes = [np.unique(np.linspace(0, n - 1, min(n, 20)).round()) for n in grid.shape]
+    return np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, grid.ndim)
+
+
 def _move(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     return points @ matrix[:-1, :-1].T + matrix[:-1, -1]
 
@@ -368,14 +400,6 @@ def _inside(grid: Grid, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     index = grid.to_index(points)
     within = ((index >= -0.5 - 1e-6) & (index <= shape - 0.5 + 1e-6)) | (shape == 1)
     return np.clip(index.round().astype(int), 0, shape - 1), within.all(-1)
-
-
-def _masks_meet(a: Image, b: Image, matrix: np.ndarray) -> bool:
-    """Whether a sample of the mask of `a` falls, through `matrix`, on the mask of `b`."""
-    flat = np.flatnonzero(a.weight)
-    where = np.column_stack(np.unravel_index(flat[:: max(1, len(flat) // _SUBSAMPLE)], a.weight.shape))
-    index, within = _inside(b.grid, _move(matrix, a.grid.to_world(where)))
-    return bool((b.weight[tuple(index[within].T)] > 0).any())
 
 
 def _apart(fixed: Grid, moving: Grid, matrix: np.ndarray) -> float:

@@ -30,6 +30,9 @@ COMMON = "common"
 #: the gauge in which nothing moves on average
 MEAN = "mean"
 
+#: samples that a look at an image's intensities begins with
+SOME = 1 << 16
+
 
 def load_group(images, masks, names, spacing, channels) -> tuple[list[Image], list[str]]:
     """All images with their masks, checked one by one and against each other; and what they are called."""
@@ -43,7 +46,7 @@ def load_group(images, masks, names, spacing, channels) -> tuple[list[Image], li
         masks = [None] * len(images)
     if not isinstance(masks, Sequence) or isinstance(masks, str) or len(masks) != len(images):
         raise InputError(f"masks are a list with one entry per image ({len(images)}), None for an image without; got "
-                         f"{masks if isinstance(masks, str) else _count(masks)}")
+                         f"{_what(masks)}")
     out = []
     for name, source, mask in zip(names, images, masks):
         image = door.load_image(source, spacing, channels, name)
@@ -62,8 +65,9 @@ def load_group(images, masks, names, spacing, channels) -> tuple[list[Image], li
     return out, names
 
 
-def _count(value) -> str:
-    return f"{len(value)} entries" if hasattr(value, "__len__") else type(value).__name__
+def _what(value) -> str:
+    kind = type(value).__name__
+    return f"a {kind} of {len(value)} entries" if isinstance(value, (Sequence, np.ndarray)) else f"a {kind}"
 
 
 def names_of(names, count: int) -> list[str]:
@@ -79,8 +83,10 @@ def names_of(names, count: int) -> list[str]:
         if not name or any(c in '/\\:*?"<>|' or not c.isprintable() for c in name) or name.startswith("."):
             raise OptionError(f"an image's name serves as the name of files too, and cannot be {name!r}: use letters, "
                               "digits, - and _")
-    if twice := sorted({n for n in names if names.count(n) > 1}):
-        raise OptionError(f"the name {twice[0]!r} was given twice; names tell the images apart")
+    low = [name.casefold() for name in names]
+    if twice := sorted({n for n, small in zip(names, low) if low.count(small) > 1}):
+        raise OptionError(f"the name {twice[0]!r} was given twice; names tell the images apart, also as files, by more "
+                          "than capital letters")
     for name, stands in ((COMMON, "the common space"), (MEAN, "the gauge without a still image")):
         if name in names:
             raise OptionError(f"the name {name!r} stands for {stands}; call the image otherwise")
@@ -123,11 +129,17 @@ def check_classes(images: Sequence[Image], names: Sequence[str], plan: Plan) -> 
         wanted = getattr(models.build_method(stage.metric, plan.seed), "classes", None)
         for name, image in zip(names, images) if isinstance(wanted, int) else ():
             data = image.data if image.weight is None else image.data[:, image.weight3 > 0]
-            found = max(len(np.unique(channel.ravel()[:1 << 20])) for channel in data)
+            found = max(_intensities(channel.ravel(), wanted) for channel in data)
             if found < wanted:
                 raise InputError(f"{name} has {found} different intensities, of which {wanted} classes cannot be made: "
                                  f"ask for at most {found}, as in method={{'name': {stage.metric['name']!r}, "
                                  f"'classes': {found}}}")
+
+
+def _intensities(values: np.ndarray, enough: int) -> int:
+    """How many different ones there are; of many, at least as many as are enough."""
+    some = len(np.unique(values[:: -(-len(values) // SOME)]))
+    return some if some >= enough else len(np.unique(values))
 
 
 def init_of(plan: Plan) -> str:
@@ -158,44 +170,85 @@ def starts_of(init, images: Sequence[Image], names: Sequence[str]) -> dict[str, 
     d = images[0].grid.ndim
     if not isinstance(init, (Sequence, np.ndarray)) or len(init) != len(images):
         raise OptionError(f"init must be a name ({', '.join(GROUP_INITS)}), or one world matrix {(d + 1, d + 1)} per "
-                          f"image ({len(images)}), common space to image; got {_count(init)}")
+                          f"image ({len(images)}), common space to image; got {_what(init)}")
     out = []
     for given in init:
         if isinstance(given, FittedTransform) and not given.linear:
             raise OptionError("init of a group takes linear transforms; this one is a "
                               f"{given.model}: give its matrix, or the images resampled")
         matrix = given.matrix if isinstance(given, FittedTransform) else real_numbers(given, "init").astype(float)
-        if matrix.shape != (d + 1, d + 1) or not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 1e-9:
-            raise OptionError(f"init: a start is an invertible world matrix of shape {(d + 1, d + 1)}; got "
-                              f"{matrix.tolist()}")
+        if (matrix.shape != (d + 1, d + 1) or not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 1e-9
+                or np.abs(matrix[d] - np.eye(d + 1)[d]).max() > 1e-6):
+            raise OptionError(f"init: a start is an invertible world matrix of shape {(d + 1, d + 1)} whose last row is "
+                              f"{np.eye(d + 1, dtype=int)[d].tolist()}; got {matrix.tolist()}")
         out.append(matrix)
     return dict(zip(names, out))
 
 
 def check_overlap(images: Sequence[Image], names: Sequence[str], matrices) -> None:
-    """Refuse images that meet no other where they begin.
+    """Refuse images that do not hang together where they begin, each by samples that count with some other.
 
     Raises
     ------
     GeometryError
-        With the image and its distance to the nearest one.
+        With the images that lie apart, and the distance to the nearest of the others.
     """
-    for k, (name, image) in enumerate(zip(names, images)):
-        back, others = np.linalg.inv(matrices[k]), [j for j in range(len(images)) if j != k]
-        shares = [preflight.overlap(image.grid, images[j].grid, matrices[j] @ back) for j in others]
-        shares += [preflight.overlap(images[j].grid, image.grid, matrices[k] @ np.linalg.inv(matrices[j]))
-                   for j in others] if max(shares) == 0 else []
-        if max(shares) == 0:
-            here = _at(back, image)
-            far = min((np.linalg.norm(here - _at(np.linalg.inv(matrices[j]), images[j])), names[j]) for j in others)
-            raise GeometryError(f"{name} overlaps with none of the other images where it begins; the nearest centre, "
-                                f"that of {far[1]}, is {far[0]:.1f} mm away: begin with init='pairwise', or correct "
-                                "the origins in the headers")
+    groups, rest = [], list(range(len(images)))
+    while rest:
+        groups.append([rest.pop(0)])
+        for k in groups[-1]:  # which grows by those that meet its members
+            back = np.linalg.inv(matrices[k])
+            found = [j for j in rest if preflight.meet(images[k], images[j], matrices[j] @ back)]
+            groups[-1] += found
+            rest = [j for j in rest if j not in found]
+    if len(groups) == 1:
+        return
+    apart = min(groups, key=len)
+    centres = [_at(matrix, image) for matrix, image in zip(matrices, images)]
+    far, nearest = min((np.linalg.norm(centres[k] - centres[j]), names[j]) for k in apart
+                       for j in set(range(len(images))) - set(apart))
+    one, masks = len(apart) == 1, any(image.weight is not None for image in images)
+    raise GeometryError(f"{', '.join(sorted(names[k] for k in apart))} overlap{'s' * one} with none of the other images"
+                        f"{' (or their masks do not)' * masks} where {'it begins' if one else 'they begin'}; the "
+                        f"nearest centre, that of {nearest}, is {far:.1f} mm away: begin with init='pairwise', or "
+                        f"correct {'the masks, or ' * masks}the origins in the headers")
 
 
-def _at(back: np.ndarray, image: Image) -> np.ndarray:
-    """Where the centre of an image lies in the common space."""
-    return back[:-1, :-1] @ image.grid.centre + back[:-1, -1]
+def check_common(images: Sequence[Image], names: Sequence[str], matrices, grid: Grid) -> None:
+    """Refuse a common grid that an image does not reach where it begins."""
+    common = Image(np.broadcast_to(np.float32(0), grid.shape), grid)
+    for name, image, matrix in zip(names, images, matrices):
+        if not preflight.meet(common, image, matrix):
+            far = np.linalg.norm(_at(matrix, image) - grid.centre)
+            raise GeometryError(f"{name} (or its mask) does not overlap with the common grid, {grid}, where it begins; "
+                                f"the centres are {far:.1f} mm apart: give another grid with reference=, take another "
+                                "gauge, or begin with init='pairwise'")
+
+
+def check_joint(images: Sequence[Image], matrices, plan: Plan) -> None:
+    """Refuse methods that look only at samples that all images see where there are none."""
+    joint = [stage.metric["name"] for stage in plan.stages
+             if getattr(models.build_method(stage.metric, plan.seed), "joint", False)]
+    if not joint:
+        return
+    counted = [image.grid.size if image.weight is None else np.count_nonzero(image.weight) for image in images]
+    least = int(np.argmin(counted))
+    whole = np.ones(images[least].grid.shape) if images[least].weight is None else images[least].weight
+    points = _moved(np.linalg.inv(matrices[least]), preflight.counting(replace(images[least], weight=whole)))
+    if not np.all([preflight.counts_at(image, _moved(matrix, points)) for image, matrix in zip(images, matrices)],
+                  axis=0).any():
+        raise GeometryError(f"no sample is seen by all {len(images)} images (and masks) where they begin, and "
+                            f"{joint[0]} looks at no others: use a method that counts each image where it is seen, as "
+                            "xcoreg, ape or variance, or leave images out")
+
+
+def _at(matrix: np.ndarray, image: Image) -> np.ndarray:
+    """Where the centre of an image lies in the common space, which `matrix` leaves."""
+    return _moved(np.linalg.inv(matrix), image.grid.centre)
+
+
+def _moved(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+    return points @ matrix[:-1, :-1].T + matrix[:-1, -1]
 
 
 def reference_of(reference, spacing, channels, ndim: int) -> Grid | None:

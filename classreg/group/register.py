@@ -203,6 +203,7 @@ def _resolve(wanted: _Wanted, images, names, control) -> tuple[Plan, Grid, list[
     door.check_overlap(images, names, matrices)
     grid = wanted.reference or (common_grid([image.grid for image in images], matrices) if still is None
                                 else images[still].grid)
+    door.check_common(images, names, matrices, grid)
     plan = wanted.plan
     if plan is None:
         if wanted.levels is not None:
@@ -213,6 +214,7 @@ def _resolve(wanted: _Wanted, images, names, control) -> tuple[Plan, Grid, list[
                                  wanted.optimiser, wanted.seed, (note,), wanted.temporal)
     door.check_plan(plan, grid, len(images))
     door.check_classes(images, names, plan)
+    door.check_joint(images, matrices, plan)
     return plan, grid, matrices
 
 

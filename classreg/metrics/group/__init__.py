@@ -7,6 +7,7 @@
     __call__(stack, weights)          (value, adjoints), one adjoint (channels, z, y, x) per image
     curvature(stack, weights)         optional, for Gauss-Newton: (one curvature per image, None)
     zero                              the value up to which images count as identical
+    joint                             optional, True where only samples that all images see count
 
 `stack` is (N, channels, z, y, x), `weights` (N, z, y, x): each image carries its own, 0 where it is missing. Values are
 means over the images, whatever their number: where regularisers are sums over the images, weigh them by 1 / N. A latent

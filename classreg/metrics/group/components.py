@@ -63,6 +63,8 @@ def leading(matrix: np.ndarray, count: int) -> np.ndarray:
 class Correlations(GroupMetric):
     """Base of the metrics that are a function of the correlation matrix, as a mean over channels."""
 
+    joint = True
+
     def __call__(self, stack: np.ndarray, weights: np.ndarray):
         """Value, and one adjoint per image."""
         value, out, weight, channels = 0.0, adjoints_buffer(stack), joint_weight(weights), stack.shape[1]

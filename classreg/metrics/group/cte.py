@@ -48,6 +48,8 @@ class CTE(GroupMetric):
         Which is uncertain given which.
     """
 
+    joint = True
+
     def __init__(self, bins: int = 32, direction: str = "image|template"):
         self.bins = checked_bins("cte", bins)
         if direction not in DIRECTIONS:

@@ -44,6 +44,8 @@ class LowRank(GroupMetric):
         Refreshes after which there is one component more.
     """
 
+    joint = True
+
     def __init__(self, components: int = 3, metric: str = "ssd", rounds: int = 5):
         if metric not in NAMED:
             raise unknown("metric of low_rank", metric, NAMED)

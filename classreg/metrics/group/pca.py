@@ -35,7 +35,7 @@ class PCA(GroupMetric):
         How many, at least 1; one fewer than there are images at most.
     """
 
-    zero = 1e-9
+    joint, zero = True, 1e-9
 
     def __init__(self, components: int = 1):
         self.components, self._vectors = whole("pca: components", components, 1), None
