@@ -470,7 +470,7 @@ def _factors(levels: str | None) -> list[float] | None:
         raise typer.BadParameter(f"{levels!r} is no list of factors; write 4,2,1", param_hint="--levels") from None
 
 
-def _metric(text: str) -> str | dict:
+def _metric(text: str, option: str = "--metric") -> str | dict:
     """'mi' -> 'mi'; '{"name": "mi"}' -> {"name": "mi"}."""
     if not text.lstrip().startswith("{"):
         return text
@@ -478,7 +478,7 @@ def _metric(text: str) -> str | dict:
         return json.loads(text)
     except ValueError as error:
         raise typer.BadParameter(f"{text!r} is no JSON ({error}); write '{{\"name\": \"mi\", \"bins\": 24}}'",
-                                 param_hint="--metric") from None
+                                 param_hint=option) from None
 
 
 def _check_folder(folder: Path) -> None:

@@ -35,12 +35,12 @@ def group(
 
     from . import cli
 
-    factors, method = cli._factors(levels), cli._metric(method)
+    factors, method = cli._factors(levels), cli._metric(method, "--method")
     cli._check_folder(output)
     console = cli._console(quiet)
     with cli._interruptible() as caught, cli._progress(console, quiet) as callback:
         result = classreg.register_group(
-            images, model=model, method=method, init=init, names=None if names is None else names.split(","),
-            masks=mask or None, reference=reference, gauge=gauge, levels=factors, threads=threads,
-            time_limit=time_limit, callback=callback)
+            images, model=model, method=method, init=init, masks=mask or None, reference=reference, gauge=gauge,
+            names=None if names is None else [name.strip() for name in names.split(",")], levels=factors,
+            threads=threads, time_limit=time_limit, callback=callback)
     cli._finish(result, output, quiet, caught)

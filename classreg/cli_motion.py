@@ -36,13 +36,20 @@ def motion(
 
     from . import cli
 
-    factors, method = cli._factors(levels), cli._metric(method)
+    factors, method = cli._factors(levels), cli._metric(method, "--method")
     cli._check_folder(output)
-    number = reference.lstrip("-").isdigit()
     console = cli._console(quiet)
     with cli._interruptible() as caught, cli._progress(console, quiet) as callback:
         result = classreg.register_series(
             series[0] if len(series) == 1 else series, model=model, method=method, temporal=temporal, mask=mask,
-            reference=int(reference) if number else reference, interval=interval, levels=factors, threads=threads,
+            reference=_frame(reference), interval=interval, levels=factors, threads=threads,
             time_limit=time_limit, callback=callback)
     cli._finish(result, output, quiet, caught)
+
+
+def _frame(reference: str) -> int | str:
+    """'3' -> 3; a name as it is."""
+    try:
+        return int(reference)
+    except ValueError:
+        return reference

@@ -8,6 +8,7 @@ import pytest
 import classreg
 from classreg import Grid, Image
 from classreg.errors import GeometryError, InputError, OptionError
+from classreg.group import GroupResult
 
 JOINT = ("cte", "pca", "pca2", "low_rank", "correlation", "total_correlation")
 
@@ -35,7 +36,7 @@ def refused(images, kind, words, **more):
 
 def test_masks_that_never_meet_are_refused():
     """Nobody is seen beside another: whatever compares the images would find that they agree."""
-    refused([ramp(12, 12), ramp(12, 12)], GeometryError, "overlaps with none of the other images .or their masks do not.",
+    refused([ramp(12, 12)] * 2, GeometryError, "overlaps with none of the other images .or their masks do not.",
             masks=[columns(0, 6), columns(6, 12)])
     classreg.plan_group([ramp(12, 12), ramp(12, 12)], masks=[columns(0, 7), columns(6, 12)], init="identity")
 
@@ -93,3 +94,61 @@ def test_a_class_too_many_is_refused_however_large_the_image():
 ])
 def test_what_is_wrong_is_named(more, kind, words):
     refused([ramp(12, 12), ramp(12, 12, origin=(-5.0, -5.0))], kind, words, **more)
+
+
+def test_a_mask_is_refused_by_the_name_of_its_image():
+    for mask, words in ((np.zeros((12, 12)), "b: the mask is empty"), (-np.eye(12), "b: a mask or weight holds")):
+        refused([ramp(12, 12), ramp(12, 12)], InputError, words, masks=[None, mask], names=["a", "b"])
+
+
+@pytest.mark.parametrize(("shape", "origin"), [((6, 6, 6), (0.0, 0.0, 0.0)), ((6, 6), (900.0, 0.0))])
+def test_an_atlas_lies_in_the_common_space(shape, origin):
+    atlas = Image(np.ones((3, *shape)), Grid.from_spacing(shape, origin=origin))
+    refused([ramp(12, 12), ramp(12, 12)], OptionError, "the atlas .* does not lie in the common space",
+            method={"name": "xcoreg", "atlas": atlas})
+
+
+@pytest.mark.parametrize(("command", "words"), [
+    (["group", "a.nii", "a.nii", "--names", "x, x"], "the name 'x' was given twice"),
+    (["group", "a.nii", "a.nii", "--method", "{pca}"], "Invalid value for --method"),
+    (["motion", "a.nii", "a.nii", "--method", "{pca}"], "Invalid value for --method"),
+    (["motion", "a.nii", "a.nii", "--reference", "--1"], "unknown reference '--1'"),
+    (["motion", "a.nii", "a.nii", "--reference", "2"], "number of a frame from 0 to 1; got 2"),
+])
+def test_the_command_line_says_what_is_wrong(command, words, tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    from classreg import cli, io
+
+    monkeypatch.chdir(tmp_path)
+    io.save_image(ramp(12, 12), "a.nii")
+    done = CliRunner().invoke(cli.app, [*command, "-o", "out"])
+    assert done.exit_code in (1, 2) and words in done.output, done.output
+
+
+# -- what comes back of groups that are odd --------------------------------------------------------------------------
+
+def given(images, grid):
+    """A result that was not looked for: the images where their headers place them."""
+    transforms = tuple(classreg.FittedTransform.from_matrix(np.eye(3), grid, image.grid, frm="common",
+                                                            to=f"image_{k}") for k, image in enumerate(images, 1))
+    plan = classreg.Plan("rigid", "identity", (), gauge="mean")
+    return GroupResult(transforms, tuple(t.to for t in transforms), tuple(images), grid, None, [], "", plan,
+                       (np.eye(3),) * len(images), 0.0)
+
+
+def test_the_template_is_not_darker_than_what_is_seen_where_nothing_is():
+    """Ten images that see the left half: the rest takes the least value of their mean, not of their sum."""
+    images = [Image(np.vander(np.arange(6.0), 12)[:, :6] + k, ramp(6, 6).grid) for k in range(10)]
+    result = given(images, ramp(6, 12).grid)
+    seen = result.template.array[:, :6]
+    assert result.template.array[:, 7:].min() >= seen.min() - 1e-6
+
+
+def test_images_are_applied_to_one_by_one():
+    result = given([ramp(6, 6)] * 2, ramp(6, 6).grid)
+    for wrong in (None, (image for image in result.images), "ab", result.images[0]):
+        with pytest.raises(InputError, match="for a group of 2; give a list"):
+            result.apply(wrong)
+    with pytest.raises(InputError, match="given for image_1 is 3-D, the group is 2-D"):
+        result.apply([ramp(3, 3, 3), ramp(3, 3, 3)])

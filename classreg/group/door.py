@@ -51,7 +51,7 @@ def load_group(images, masks, names, spacing, channels) -> tuple[list[Image], li
     for name, source, mask in zip(names, images, masks):
         image = door.load_image(source, spacing, channels, name)
         if mask is not None:
-            image = replace(image, weight=door.weight_of(mask, image, name))
+            image = _masked(image, door.weight_of(mask, image, name), name)
         preflight.check_image(image, name)
         out.append(image)
     for name, image in zip(names[1:], out[1:]):
@@ -63,6 +63,13 @@ def load_group(images, masks, names, spacing, channels) -> tuple[list[Image], li
             raise InputError(f"{names[0]} has {out[0].channels} channels and {name} {image.channels}; all images of a "
                              "group have the same number: convert them to grey values, or choose channels")
     return out, names
+
+
+def _masked(image: Image, weight: np.ndarray, name: str) -> Image:
+    try:
+        return replace(image, weight=weight)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
 
 
 def _what(value) -> str:
@@ -179,7 +186,7 @@ def starts_of(init, images: Sequence[Image], names: Sequence[str]) -> dict[str, 
         matrix = given.matrix if isinstance(given, FittedTransform) else real_numbers(given, "init").astype(float)
         if (matrix.shape != (d + 1, d + 1) or not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 1e-9
                 or np.abs(matrix[d] - np.eye(d + 1)[d]).max() > 1e-6):
-            raise OptionError(f"init: a start is an invertible world matrix of shape {(d + 1, d + 1)} whose last row is "
+            raise OptionError(f"init: a start is an invertible world matrix of shape {(d + 1, d + 1)} with the last row "
                               f"{np.eye(d + 1, dtype=int)[d].tolist()}; got {matrix.tolist()}")
         out.append(matrix)
     return dict(zip(names, out))
@@ -304,3 +311,7 @@ def check_stage(stage: Stage, grid: Grid, count: int, where: str) -> None:
         raise OptionError(f"{where}: fields that compose their steps have no mean to take out: use svf, or dense "
                           "without compositive")
     check_needs(optimiser, transform, metric, regularisers)
+    atlas = getattr(metric, "atlas", None)
+    if atlas is not None and (atlas.grid.ndim != grid.ndim or not preflight.overlap(grid, atlas.grid)):
+        raise OptionError(f"{where}: the atlas ({atlas.grid}) does not lie in the common space, which is {grid}: "
+                          "resample it, or give a reference= that meets it")

@@ -105,9 +105,10 @@ class GroupResult:
         InputError, FileError, OptionError
             With what to do.
         """
-        if len(images) != len(self.transforms):
-            raise InputError(f"{len(images)} images were given for a group of {len(self.transforms)}; give one for "
-                             "each")
+        if not isinstance(images, Sequence) or isinstance(images, str) or len(images) != len(self.transforms):
+            count = len(images) if isinstance(images, Sequence) else f"a {type(images).__name__} of"
+            raise InputError(f"{count} images were given for a group of {len(self.transforms)}; give a list with one "
+                             "for each")
         return tuple(resample(transform, _belonging(image, transform.to_grid, name), self.grid, interpolation, outside)
                      for image, transform, name in zip(images, self.transforms, self.names))
 
@@ -150,24 +151,30 @@ class GroupResult:
 
 
 def _belonging(image, grid: Grid, name: str) -> Image:
-    if isinstance(image, Image):
-        return image
     if isinstance(image, np.ndarray):
         return Image(image, grid)
-    from ..io import load
+    if not isinstance(image, Image):
+        from ..io import load
 
-    return load(image, name=name)
+        image = load(image, name=name)
+    if image.grid.ndim != grid.ndim:
+        raise InputError(f"what is given for {name} is {image.grid.ndim}-D, the group is {grid.ndim}-D")
+    return image
 
 
 def mean_image(images: Sequence[Image], transforms: Sequence[FittedTransform], grid: Grid) -> Image:
-    """The mean of images through transforms, weighted by where each is seen; float32 in units of their deviation."""
+    """The mean of images through transforms, weighted by where each is seen; float32 in units of their deviation.
+
+    Where none is seen it has its least value.
+    """
     from ..sampling import sample
 
     total, weights = 0.0, np.zeros(grid.shape3)
     for image, transform in zip(images, transforms):
         warped, weight, _ = sample(normalised(image), transform.on(grid), grid)
         total, weights = total + weight * warped.astype(float), weights + weight
-    mean = np.where(weights > 0.5, total / np.maximum(weights, 1e-12), np.min(total))
+    mean, seen = total / np.maximum(weights, 1e-12), weights > 0.5
+    mean = np.where(seen, mean, np.min(mean, where=seen, initial=np.inf) if seen.any() else 0.0)
     return Image(mean.astype(np.float32).reshape(images[0].array.shape[:-grid.ndim] + grid.shape), grid)
 
 

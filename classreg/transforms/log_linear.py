@@ -147,9 +147,9 @@ def logarithm(matrix: np.ndarray) -> np.ndarray:
     while np.abs(root - eye)[:3, :3].sum(1).max() > 0.1:
         root, halvings = _root(root), halvings + 1
         if root is None or halvings > 40:
-            raise InputError("motions of a group have logarithms, and one that mirrors, or turns by 180 degrees against "
-                             f"the common space, has none; this one is {np.asarray(matrix).tolist()}: begin closer, or "
-                             "turn the header of that image")
+            raise InputError("the motions of a group have logarithms, and one that mirrors, or turns by 180 degrees "
+                             f"against the common space, has none; this one is {np.asarray(matrix).tolist()}: begin "
+                             "closer, or turn the header of that image")
     z = (root - eye) @ np.linalg.inv(root + eye)
     term, out = z, z.copy()
     for k in range(3, 20, 2):
