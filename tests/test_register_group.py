@@ -374,7 +374,8 @@ def test_a_folder_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
             second.save(tmp_path)
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
     second.save(tmp_path)
-    assert sorted(p.name for p in (tmp_path / "transforms").iterdir()) == [f"image_{k}.h5" for k in (1, 2, 3)]
+    assert sorted(p.name for p in (tmp_path / "transforms").iterdir()) == [f"image_{k}.{end}" for k in (1, 2, 3)
+                                                                               for end in ("h5", "npz")]
 
 
 def test_the_command_line_registers_a_group(tmp_path):

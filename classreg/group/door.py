@@ -186,7 +186,7 @@ def starts_of(init, images: Sequence[Image], names: Sequence[str]) -> dict[str, 
         matrix = given.matrix if isinstance(given, FittedTransform) else real_numbers(given, "init").astype(float)
         if (matrix.shape != (d + 1, d + 1) or not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 1e-9
                 or np.abs(matrix[d] - np.eye(d + 1)[d]).max() > 1e-6):
-            raise OptionError(f"init: a start is an invertible world matrix of shape {(d + 1, d + 1)} with the last row "
+            raise OptionError(f"init: a start is an invertible world matrix of shape {(d + 1, d + 1)}, last row "
                               f"{np.eye(d + 1, dtype=int)[d].tolist()}; got {matrix.tolist()}")
         out.append(matrix)
     return dict(zip(names, out))
