@@ -1,6 +1,9 @@
-"""Real pairs with a large, smooth, known motion on top: case folders for an external harness.
+"""Real pairs with a large, smooth, known motion on top, and what classreg and its peers make of them.
 
-    python benchmarks/large_motion.py CASE OUT [--peak 25] [--seed 1] [--self]
+    CLASSREG_DATA=FOLDER PEERBENCH=PATH/peerbench.py
+        PEERBENCH_PYTHON='*=PEERS/bin/python,convexadam=CVX/bin/python'
+        python benchmarks/large_motion.py [--only ROW ...] [--resume] [--output FOLDER]
+    python benchmarks/large_motion.py --case CASE OUT [--peak 25] [--seed 1] [--self]
 
 The moving image M of a case becomes M'(y) = M(psi(y)) with psi(y) = y + s(y), s breathing-like: mostly along world z
 (cranio-caudal), a third as much along y, zero at both ends of the field of view so that nothing leaves it, large in
@@ -8,21 +11,57 @@ the middle and small at the sides, as a diaphragm moves and a chest wall does no
 Landmarks and labels are carried along, so a transform is right if it takes fixed landmarks to the moved ones. With
 --self the fixed image is the original moving one, the new moving image has another gain, gamma and noise, and 2000
 points of the foreground are the truth.
+
+Without --case all rows are run: classreg with the defaults of two models, the peers (see `peers.py`, which explains
+the settings), and the model that the docs recommend for such images once more from the known motion, psi^-1 A, A the
+affine map between the images before they were moved. What that ends at is what metric, regulariser and truth leave of
+a perfect start. Writes `large_motion.json` and `large_motion.md`.
+With --resume the lines that are there already stay.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import sys
+import tempfile
 from pathlib import Path
 
 import nibabel
 import numpy as np
 from scipy.ndimage import map_coordinates
 
+import classreg
 from classreg import Grid
+from classreg.fitted import FittedTransform
 from classreg.io import load
-from classreg.mapping import invert_points
+from classreg.io.transforms import write_transform
+from classreg.mapping import Mapping, invert_points
+
+sys.path.insert(0, str(Path(__file__).parent))
+from kernels import machine
+from peers import Harness
+
+#: row -> case, peak in mm, seed, whether the fixed image is the original moving one; the model for such images
+ROWS = {
+    "liver-mr-a": (("liver-mr-a", 25.0, 1, False), "bspline"),
+    "liver-mr-b": (("liver-mr-b", 25.0, 2, False), "bspline"),
+    "lung-ct": (("lung-ct", 28.0, 3, False), "bspline"),
+    "brain-oasis": (("brain-oasis", 25.0, 4, False), "greedy"),
+    "brain-oasis, itself": (("brain-oasis", 25.0, 5, True), "bspline"),
+}
+OURS = ("classreg-bspline", "classreg-greedy")
+PEERS = ("greedy", "convexadam")
+
+#: what a case folder holds for those that begin at the known motion
+START = "known_motion.h5"
+
+NOTE = """The moving images of real pairs with a large smooth known motion on top, at most `peak mm` long; mean distance
+of landmarks in mm, of brain-oasis 1 - mean Dice. "Itself": the fixed image is the moving one before it was moved, with
+another gain, gamma and noise, and 2000 points of the foreground are the truth. All with their defaults; "from the known
+motion" begins the deformation where the added motion and the affine map before it would put it, so that no search can
+find a better start: what is left is metric, regulariser and truth."""
 
 
 class Motion:
@@ -74,47 +113,148 @@ def write(path: Path, image, values: np.ndarray) -> None:
     nibabel.save(type(image)(values.astype(dtype), image.grid).to_nibabel(), path)
 
 
-def main():
-    """Write one case folder."""
-    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument("case", type=Path)
-    ap.add_argument("out", type=Path)
-    ap.add_argument("--peak", type=float, default=25.0)
-    ap.add_argument("--seed", type=int, default=1)
-    ap.add_argument("--self", action="store_true", dest="own")
-    args = ap.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
-    motion = Motion(load(args.case / "moving.nii.gz").grid, args.peak, args.seed)
-    image, values = moved(args.case / "moving.nii.gz", motion, 3)
-    info = json.loads((args.case / "case.json").read_text())
-    if args.own:
-        rng = np.random.default_rng(args.seed + 1)
+def make(case: Path, out: Path, peak: float, seed: int, own: bool) -> dict:
+    """Write one case folder; what its case.json says."""
+    out.mkdir(parents=True, exist_ok=True)
+    motion = Motion(load(case / "moving.nii.gz").grid, peak, seed)
+    image, values = moved(case / "moving.nii.gz", motion, 3)
+    info = json.loads((case / "case.json").read_text())
+    if own:
+        rng = np.random.default_rng(seed + 1)
         low, high = float(image.array.min()), float(image.array.max())
         t = ((values - low) / (high - low)) ** 0.8 * 0.9 + rng.normal(0, 0.02, values.shape) * (values > low)
-        write(args.out / "fixed.nii.gz", image, image.array)
-        write(args.out / "moving.nii.gz", image, low + (high - low) * np.clip(t, 0, 1))
+        write(out / "fixed.nii.gz", image, image.array)
+        write(out / "moving.nii.gz", image, low + (high - low) * np.clip(t, 0, 1))
         inside = np.argwhere(image.array > low + 0.1 * (high - low))
         fixed = image.grid.to_world(inside[rng.choice(len(inside), 2000, replace=False)])
         targets = fixed
     else:
-        write(args.out / "moving.nii.gz", image, values)
+        write(out / "moving.nii.gz", image, values)
         for name in ("fixed.nii.gz", "fixed_labels.nii.gz"):
-            if (args.case / name).exists():
-                (args.out / name).write_bytes((args.case / name).read_bytes())
-        if (args.case / "moving_labels.nii.gz").exists():
-            write(args.out / "moving_labels.nii.gz", *moved(args.case / "moving_labels.nii.gz", motion, 0))
+            if (case / name).exists():
+                (out / name).write_bytes((case / name).read_bytes())
+        if (case / "moving_labels.nii.gz").exists():
+            write(out / "moving_labels.nii.gz", *moved(case / "moving_labels.nii.gz", motion, 0))
         fixed = targets = None
-        if (args.case / "fixed_points.csv").exists():
-            fixed, targets = (np.genfromtxt(args.case / f"{n}_points.csv", delimiter=",", skip_header=1)
+        if (case / "fixed_points.csv").exists():
+            fixed, targets = (np.genfromtxt(case / f"{n}_points.csv", delimiter=",", skip_header=1)
                               for n in ("fixed", "moving"))
     if fixed is not None:
         there = invert_points(np.eye(4), motion, targets)
         for name, points in (("fixed", fixed), ("moving", there)):
-            np.savetxt(args.out / f"{name}_points.csv", points, "%.4f", ",", header="x,y,z", comments="")
+            np.savetxt(out / f"{name}_points.csv", points, "%.4f", ",", header="x,y,z", comments="")
         info["moved_by_mm"] = float(np.linalg.norm(there - targets, axis=1).mean())
-    info.update(peak_mm=args.peak, seed=args.seed, least_jacobian=motion.least)
-    (args.out / "case.json").write_text(json.dumps(info, indent=1))
-    print(args.out.name, {k: round(info[k], 2) for k in ("moved_by_mm", "peak_mm", "least_jacobian") if k in info})
+    info.update(peak_mm=peak, seed=seed, least_jacobian=motion.least)
+    (out / "case.json").write_text(json.dumps(info, indent=1))
+    return info
+
+
+def known(case: Path, out: Path, peak: float, seed: int, own: bool) -> None:
+    """Write the known motion as a transform that a registration can begin from, beside the images.
+
+    It is B (x + u(x)), B the affine map that a registration of the moved images finds by itself, so that only u is
+    another one.
+    """
+    def affine(folder):
+        pair = (folder / f"{name}.nii.gz" for name in ("fixed", "moving"))
+        return classreg.register(*pair, model="affine").transform.matrix
+
+    grid = load(out / "fixed.nii.gz").grid
+    points = grid.points().reshape(-1, 3)
+    before, after = np.eye(4) if own else affine(case), affine(out)
+    motion = Motion(load(case / "moving.nii.gz").grid, peak, seed)
+    targets = invert_points(np.eye(4), motion, Mapping(before).apply(points))
+    u = (Mapping(np.linalg.inv(after)).apply(targets) - points).T.reshape((3, *grid.shape))
+    write_transform(FittedTransform.from_mapping(Mapping(after, u.astype(np.float32), grid), grid), out / START)
+
+
+def compare(harness: Harness, data: Path, row: str, lines: dict[str, dict], commit: str):
+    """Adds the figures of a row to `lines`, by program; yields after each, and what is there stays."""
+    (case, *how), model = ROWS[row]
+    best = f"classreg-{model}-known"
+    missing = [name for name in ("identity", f"classreg-{model}", best, *PEERS, *OURS) if name not in lines]
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / case
+        if missing:
+            make(data / case, out, *how)
+        if best in missing:
+            known(data / case, out, *how)
+        for name in dict.fromkeys(missing):
+            if name in harness.packages or name == "identity":
+                lines[name] = {**harness.run(out, "deformable", [name], 1)[0], "commit": commit}
+                yield
+
+
+def error(line: dict) -> float | None:
+    """Mean distance in mm where there are points, else 1 - mean Dice."""
+    return line.get("tre_mm", 1 - line["dice_mean"] if "dice_mean" in line else None)
+
+
+def table(report: dict) -> str:
+    """The report as one Markdown table."""
+    head = report["machine"]
+    commits = sorted({line["commit"] for found in report["rows"].values() for name, line in found.items()
+                      if name.startswith("classreg") and "commit" in line})
+    heads = ["row", "peak mm", "before", *OURS, *PEERS, "from the known motion",
+             *(f"{name} / better peer" for name in (*OURS, "from the known motion"))]
+    lines = [f"{head['processor']}, {head['cores']} cores, Python {head['python']}, numpy {head['numpy']}, numba "
+             f"{head['numba']}, commit {', '.join(commits)}, {head['date']}.", "",
+             f"| {' | '.join(heads)} |", "|---|" + "--:|" * (len(heads) - 1)]
+    ratios = []
+    for row, found in filter(lambda item: item[1], report["rows"].items()):
+        (_, peak, *how), model = ROWS[row]
+        names = ["identity", *OURS, *PEERS, f"classreg-{model}-known"]
+        values = {name: error(found[name]) for name in names if name in found}
+        peers = [values[name] for name in PEERS if values.get(name)]
+        cells = [row, f"{peak:.0f}", *(_cell(values.get(name), name in found) for name in names)]
+        cells[-1] += f" ({model})"
+        cells += [f"{values[name] / min(peers):.2f}" if values.get(name) and peers else ""
+                  for name in (*OURS, names[-1])]
+        lines.append(f"| {' | '.join(cells)} |")
+        if not how[-1] and all(cells[-3:]):
+            ratios.append([float(cell) for cell in cells[-3:]])
+    if ratios:
+        means = [f"{name} {np.exp(np.log(each).mean()):.2f}" for name, each in zip(heads[-3:], zip(*ratios))]
+        lines += ["", f"Geometric mean over the {len(ratios)} pairs of two images: {', '.join(means)}."]
+    return "\n".join(lines)
+
+
+def _cell(value: float | None, run: bool) -> str:
+    return f"{value:.3f}" if value is not None else "failed" if run else ""
+
+
+def main():
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--case", nargs=2, type=Path, metavar=("CASE", "OUT"), help="only write one case folder")
+    parser.add_argument("--peak", type=float, default=25.0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--self", action="store_true", dest="own")
+    parser.add_argument("--only", nargs="+", choices=ROWS, help="rows to run")
+    parser.add_argument("--resume", action="store_true", help="keep what stands in large_motion.json")
+    parser.add_argument("--peerbench", type=Path, default=os.environ.get("PEERBENCH"), help="or PEERBENCH")
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
+    args = parser.parse_args()
+    if args.case:
+        info = make(*args.case, args.peak, args.seed, args.own)
+        print(args.case[1].name, {k: round(info[k], 2) for k in ("moved_by_mm", "peak_mm", "least_jacobian")
+                                  if k in info})
+        return
+    if args.peerbench is None or not Path(args.peerbench).is_file():
+        parser.error(f"the harness {args.peerbench} is no file: give its path with --peerbench, or in PEERBENCH")
+    if not (data := Path(os.environ.get("CLASSREG_DATA", "")) / "pairs").is_dir():
+        parser.error(f"{data} is no folder: set CLASSREG_DATA to the folder that holds the cases in pairs")
+    args.output.mkdir(parents=True, exist_ok=True)
+    path, now = args.output / "large_motion.json", machine(os.cpu_count())
+    rows = json.loads(path.read_text())["rows"] if args.resume and path.exists() else {}
+    rows = {row: {name: line for name, line in rows.get(row, {}).items() if "error" not in line} for row in ROWS}
+    harness = Harness(Path(args.peerbench))
+    for row in args.only or ROWS:
+        for _ in compare(harness, data, row, rows[row], now["commit"]):
+            path.write_text(json.dumps({"machine": now, "rows": rows}, indent=1) + "\n")
+    report = {"machine": now, "rows": rows}
+    (args.output / "large_motion.md").write_text(f"# Large motion\n\n{NOTE}\n\n{table(report)}\n")
+    print(table(report))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ time is then that of a first call, which compiles what it needs.
 """
 
 
-def _classreg(case, model, clock, deformable, metric="auto"):
+def _classreg(case, model, clock, deformable, metric="auto", init="auto"):
     with clock.importing():
         import os
 
@@ -22,7 +22,7 @@ def _classreg(case, model, clock, deformable, metric="auto"):
             classreg.register(tiny.fixed, tiny.moving, model=name, metric=each, threads=THREADS)  # noqa: F821
     fixed, moving = load(case.fixed), load(case.moving)
     with clock("register"):
-        result = classreg.register(fixed, moving, model=name, metric=metric, threads=THREADS)  # noqa: F821
+        result = classreg.register(fixed, moving, model=name, metric=metric, init=init, threads=THREADS)  # noqa: F821
 
     def out():
         import numpy as np
@@ -59,3 +59,15 @@ def classreg_greedy(case, model, clock):
 @peer("classreg-svf", dist="classreg", models=("deformable",), note="svf, defaults")  # noqa: F821
 def classreg_svf(case, model, clock):
     return _classreg(case, model, clock, "svf")
+
+
+@peer("classreg-bspline-known", dist="classreg", models=("deformable",),  # noqa: F821
+      note="bspline from the motion that large_motion.py added")
+def classreg_bspline_known(case, model, clock):
+    return _classreg(case, model, clock, "bspline", init=f"{case.dir}/known_motion.h5")
+
+
+@peer("classreg-greedy-known", dist="classreg", models=("deformable",),  # noqa: F821
+      note="greedy from the motion that large_motion.py added")
+def classreg_greedy_known(case, model, clock):
+    return _classreg(case, model, clock, "greedy", init=f"{case.dir}/known_motion.h5")

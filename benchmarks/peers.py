@@ -79,7 +79,8 @@ class Harness:
             sys.exit(f"{self.path.name} ended with {done.returncode}; its message is above")
         lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
         for line in lines:
-            line["version"] = self.version(line["peer"])
+            if line["peer"] in self.packages:  # "identity" is no program
+                line["version"] = self.version(line["peer"])
             if "error" in line:  # the last line says what happened; folders of this machine are nobody's business
                 line["error"] = re.sub(r"(/[\w.-]+)+/", "", line["error"].strip().splitlines()[-1])
         return lines
