@@ -75,7 +75,7 @@ SQUARINGS = 6
 RESULT = {"polyaffine": 1.0, "bspline": 2.4, "dense": 2.5, "velocity": 1.0, "halves": 1.0}
 
 #: sets of parameters alive at once: current, trial and best ones, gradients, steps, moments
-PARAMETERS = {"gauss_newton": 0, "newton_cg": 10, "lbfgs": 7, "descent": 5, "adam": 6, "asgd": 7, "greedy": 3}
+PARAMETERS = {"gauss_newton": 0, "newton_cg": 10, "lbfgs": 7, "descent": 6, "adam": 6, "asgd": 7, "greedy": 3}
 
 #: sets of parameters per regulariser with an energy, and what computes it; more for those that mix derivatives
 ENERGY, ENERGIES, MIXED = 1, 4, 4

@@ -25,10 +25,13 @@ from .image import Image
 from .mapping import Mapping
 from .regularisers import is_energy
 from .sampling import Points, sample
-from .stencil import dot, total
+from .stencil import dot, smooth, total
 
 #: of the samples that counted at the start of a level, the share below which a step is refused
 LEAST_OVERLAP = 0.25
+
+#: share of a step that is taken back where it would fold
+EASE = 0.75
 
 
 @dataclass(eq=False)
@@ -200,6 +203,15 @@ class Objective:
             np.multiply(weight, self._weight, out=weight)
         return warped, weight, img_back, phi_back
 
+    def ease(self, direction: np.ndarray, theta: np.ndarray) -> bool:
+        """Hold a direction back, in place, around where a barrier is infinite at theta; whether it is anywhere."""
+        sunk = [r.sunk(theta, self.transform) for r in self._energies if hasattr(r, "sunk")]
+        if not np.any(sunk):
+            return False
+        held = np.any(sunk, axis=0)[None].astype(direction.dtype)
+        direction *= 1 - direction.dtype.type(EASE) * smooth(held, np.ones(3), np.empty_like(held))
+        return True
+
     def _overlap(self, weight):
         """How much counts."""
         return total(weight)
@@ -287,6 +299,10 @@ class GroupObjective(Objective):
         backs = [sample(image, phi, self.at, self.order, out=out)[2]
                  for image, phi, out in zip(self.images, phis, zip(stack, weights), strict=True)]
         return stack, weights, backs, phi_back
+
+    def ease(self, direction: np.ndarray, theta: np.ndarray) -> bool:
+        """Of a stack no direction is held back: its mean must stay where the gauge wants it."""
+        return False
 
     def _overlap(self, weight):
         return np.array([total(w) for w in weight])

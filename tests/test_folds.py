@@ -11,7 +11,11 @@ from classreg import check
 from classreg.backend import Workspace
 from classreg.errors import OptionError
 from classreg.grid import Grid
+from classreg.image import Image
 from classreg.jacobian import jacobian_determinant
+from classreg.metrics import SSD
+from classreg.objective import Objective
+from classreg.optimisers.linesearch import backtrack
 from classreg.regularisers import Volume
 from classreg.spline import basis
 from classreg.transforms import BSpline
@@ -107,6 +111,34 @@ def test_the_barrier_looks_at_corners_of_half_cells(ndim):
     assert value == np.inf and gradient is None
     value, gradient = Volume(below=0.01, least=0.0)(0.1 * theta, model.slopes(theta))
     assert value == 0 and gradient is None
+
+
+@DIMENSIONS
+def test_a_step_that_would_fold_is_held_back_there_and_nowhere_else(ndim):
+    grid = Grid.from_spacing((41,) * ndim, spacing=1.0)
+    model = BSpline(grid, 2.0, np.eye(ndim + 1))
+    image = Image(np.random.default_rng(0).normal(size=grid.shape).astype(np.float32), grid)
+    objective = Objective(image, image, model, SSD(), [Volume()])
+    theta, direction = model.identity(), np.full_like(model.identity(), 0.1)
+    direction[(0, *(n // 2 for n in direction.shape[1:]))] = -9.0  # past its neighbour
+    objective.renew(objective(theta))
+    assert objective(theta + direction).value == np.inf
+    eased = direction.copy()
+    assert objective.ease(eased, theta + direction)
+    corner = (slice(None), *(0,) * 3)
+    assert np.array_equal(eased[corner], direction[corner]) and np.abs(eased).max() < 0.5 * np.abs(direction).max()
+    assert not objective.ease(eased, theta)
+    trial = backtrack(objective, theta, np.inf, direction, -direction, 1.0, 1e-3, np.empty_like(theta))
+    assert trial.length == 1.0 and np.isfinite(trial.evaluation.value)
+
+
+@DIMENSIONS
+@pytest.mark.parametrize("amplitude", [4.0, 8.0])
+def test_what_changed_is_all_that_need_be_looked_at_again(ndim, amplitude):
+    model, theta = noisy(ndim, amplitude, np.float32)
+    bad = model.folded(theta)
+    other = np.where(bad, 0.5 * theta, theta)
+    assert bad.any() and np.array_equal(model.folded(other, bad), model.folded(other))
 
 
 @DIMENSIONS

@@ -13,7 +13,6 @@ from __future__ import annotations
 import numpy as np
 
 from ..backend import workspace
-from ..stencil import dot
 from .linesearch import backtrack
 from .state import State
 
@@ -52,8 +51,9 @@ class Descent:
             return theta
         first = self.first_step * unit / reach
         length = first if length is None else min(2 * length, 4 * first)
-        trial = backtrack(objective, theta, state.value, down, -dot(down, down), length,
-                          0.01 * self.tolerance * unit / reach, workspace().like("step", down))
+        step, gradient = (workspace().like(name, down) for name in ("step", "uphill"))
+        trial = backtrack(objective, theta, state.value, down, np.negative(down, out=gradient), length,
+                          0.01 * self.tolerance * unit / reach, step)
         state.step = trial.length * reach
         if not trial.evaluation.value < state.value:
             state.done = "no step decreases the value"

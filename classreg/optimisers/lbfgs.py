@@ -58,7 +58,7 @@ class LBFGS:
             return theta
         length = min(1.0, 4 * self.first_step * unit / reach) if pairs else self.first_step * unit / reach
         step = np.empty_like(direction)
-        trial = backtrack(objective, theta, state.value, direction, slope, length, 0.01 * self.tolerance * unit / reach,
+        trial = backtrack(objective, theta, state.value, direction, g, length, 0.01 * self.tolerance * unit / reach,
                           step)
         state.step = trial.length * reach
         if not trial.evaluation.value < state.value:

@@ -69,7 +69,7 @@ class NewtonCG:
             state.done = "the gradient is zero"
             return theta
         first = min(1.0, self.longest * unit / reach)
-        trial = backtrack(objective, theta, state.value, direction, dot(direction, m["hessian"].gradient), first,
+        trial = backtrack(objective, theta, state.value, direction, m["hessian"].gradient, first,
                           0.01 * self.tolerance * unit / reach, workspace().like("step", theta))
         state.step = trial.length * reach
         if not trial.evaluation.value < state.value:

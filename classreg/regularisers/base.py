@@ -129,20 +129,21 @@ def cosine_filter(field: np.ndarray, grid: Grid, sigma: float, power: int, out: 
     return out
 
 
-def unfolded(theta: np.ndarray, folded: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+def unfolded(theta: np.ndarray, folded: Callable[..., np.ndarray]) -> np.ndarray:
     """The coefficients (d, z, y, x), smoothed where `folded(theta)`, (z, y, x) bool, says so, until it says so nowhere.
 
-    What resists is shrunk towards the identity.
+    What resists is shrunk towards the identity. After a round of smoothing `folded` is told which coefficients changed.
     """
     smooth = [band(np.tile([0.25, 0.5, 0.25], (n, 1)), np.arange(n) - 1, n) for n in theta.shape[1:]]
+    changed = ()
     for k in range(ROUNDS):
-        bad = folded(theta)
+        bad = folded(theta, *changed)
         if not bad.any():
             break
         log.debug("round %d: %d coefficients fold", k + 1, bad.sum())
         if k < ROUNDS // 2:
             mean = smooth[0].apply(smooth[1].apply(smooth[2].apply(theta, 3), 2), 1)
-            theta = np.where(bad, mean, theta)
+            theta, changed = np.where(bad, mean, theta), (bad,)
         else:
-            theta = theta * theta.dtype.type(0.8)
+            theta, changed = theta * theta.dtype.type(0.8), ()
     return theta

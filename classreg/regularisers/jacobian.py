@@ -40,7 +40,7 @@ class Jacobian(Energy):
 
     def mend(self, theta: np.ndarray, transform, everywhere: bool = False) -> np.ndarray:
         """The coefficients, smoothed around places that fold, if the energy is infinite where a level begins."""
-        def folded(t):
+        def folded(t, *_):
             field = transform.displacement(t)
             return transform.slopes(field).low(field, LEAST)
 

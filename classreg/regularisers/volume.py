@@ -41,6 +41,10 @@ class Volume:
         """Value and gradient in the coefficients; None for a gradient of zero."""
         return slopes.barrier(theta, self.below, self.least, self.weight)
 
+    def sunk(self, theta: np.ndarray, transform) -> np.ndarray:
+        """Coefficients around places where the energy is infinite, or nearly, (z, y, x) bool."""
+        return transform.slopes(theta).low(theta, 2 * self.least)
+
     def mend(self, theta: np.ndarray, transform, everywhere: bool = False) -> np.ndarray:
         """The coefficients, smoothed around places that fold, until the energy is finite.
 
@@ -49,4 +53,4 @@ class Volume:
         """
         if everywhere:
             return unfolded(theta, transform.folded)
-        return unfolded(theta, lambda t: transform.slopes(t).low(t, 2 * self.least))
+        return unfolded(theta, lambda t, *_: self.sunk(t, transform))

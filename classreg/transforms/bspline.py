@@ -184,26 +184,43 @@ class BSpline:
             self._slopes[cells] = Slopes(tuple(bands), frame_of(self.grid), points)
         return self._slopes[cells]
 
-    def folded(self, theta: np.ndarray) -> np.ndarray:
+    def folded(self, theta: np.ndarray, changed: np.ndarray | None = None) -> np.ndarray:
         """Control points that move a place where the map folds or may fold, (*lattice) bool.
 
         By a bound everywhere on the lattice (`folds.suspects`), and at the samples of the fixed grid by central
-        differences, which average over two samples and can be negative where the map is one to one.
+        differences, which average over two samples and can be negative where the map is one to one. `changed`,
+        (*lattice) bool, says which control points are others than in a lattice that folds nowhere else.
         """
         d, cells = self.grid.ndim, self.cells_of(theta)
-        frame = self.slopes(theta).frame
-        bad = suspects(theta.reshape(d, *theta.shape[4 - d:]), self.cell_size(cells)[3 - d:], frame)
-        bad = bad.reshape([max(n, 1) for n in cells])
-        u = self.forward(theta, self.grid)[0].field
-        u3 = u.reshape(d, *self.grid.shape3)
-        if workspace().total(kernels.count, u3.shape[1], 1, u3, frame, self.grid.spacing3, LEAST)[0] > 0:
-            low = jacobian_determinant(u, self.grid).reshape(u3.shape[1:]) <= LEAST
-            at = np.argwhere(low) * [n / max(m - 1, 1) for n, m in zip(cells, low.shape)]
-            bad[tuple(np.minimum(at.astype(int), np.array(bad.shape) - 1).T)] = True
+        frame, shape = self.slopes(theta).frame, tuple(max(n, 1) for n in cells)
+        among = None
+        if changed is not None:
+            among = np.zeros(shape, bool)
+            for shift in np.ndindex(*(4 if n else 1 for n in cells)):
+                among |= changed[tuple(slice(k, k + n) for k, n in zip(shift, shape))]
+            among = among.reshape(shape[3 - d:])
+        bad = suspects(theta.reshape(d, *theta.shape[4 - d:]), self.cell_size(cells)[3 - d:], frame, among)
+        bad = bad.reshape(shape)
+        at = self._folded_samples(theta, frame) * [n / max(m - 1, 1) for n, m in zip(cells, self.grid.shape3)]
+        bad[tuple(np.minimum(at.astype(int), np.array(shape) - 1).T)] = True
         out = np.zeros(theta.shape[1:], bool)
         for shift in np.ndindex(*(4 if n else 1 for n in cells)):
-            out[tuple(slice(k, k + n) for k, n in zip(shift, bad.shape))] |= bad
+            out[tuple(slice(k, k + n) for k, n in zip(shift, shape))] |= bad
         return out
+
+    def _folded_samples(self, theta, frame):
+        """Samples of the fixed grid where it folds, (n, 3) indices."""
+        u = self.forward(theta, self.grid)[0].field.reshape(len(theta), *self.grid.shape3)
+        counts = np.zeros((u.shape[1], 1))
+        workspace().run(kernels.count, len(counts), u, frame, self.grid.spacing3, LEAST, counts, slab=1)
+        out = [np.empty((0, 3), int)]
+        for z in np.flatnonzero(counts):  # in few planes, of which differences reach one further
+            near = slice(max(z - 1, 0), z + 2)
+            some = u[:, near] if self.grid.ndim == 3 else u[:, 0]
+            low = jacobian_determinant(some, Grid(some.shape[1:], self.grid.affine)) <= LEAST
+            at = np.argwhere(low[z - near.start] if self.grid.ndim == 3 else low)
+            out.append(np.column_stack([np.full(len(at), z), at]))
+        return np.concatenate(out)
 
     def retract(self, theta: np.ndarray, step: np.ndarray) -> np.ndarray:
         """theta + step."""

@@ -30,7 +30,7 @@ CHUNK = 1 << 14
 LANES = 8
 
 
-def suspects(theta: np.ndarray, sizes: np.ndarray, frame: np.ndarray) -> np.ndarray:
+def suspects(theta: np.ndarray, sizes: np.ndarray, frame: np.ndarray, among: np.ndarray | None = None) -> np.ndarray:
     """Cells in which a fold is not ruled out, or is there.
 
     Parameters
@@ -41,6 +41,8 @@ def suspects(theta: np.ndarray, sizes: np.ndarray, frame: np.ndarray) -> np.ndar
         Length of a cell along those axes, mm.
     frame : array, (d, d)
         Their unit vectors in world space, in columns.
+    among : array of bool, (*cells), optional
+        Which cells are looked at; all of them by default.
 
     Returns
     -------
@@ -50,6 +52,8 @@ def suspects(theta: np.ndarray, sizes: np.ndarray, frame: np.ndarray) -> np.ndar
         if n == 1:  # one control point along an axis of one sample: the same spline as with four equal ones
             theta = np.repeat(theta, 4, axis)
     out = ~gentle(theta, sizes, frame)
+    if among is not None:
+        out &= among
     where = np.argwhere(out)
     d = len(theta)
     windows = sliding_window_view(theta, (4,) * d, axis=tuple(range(1, d + 1)))

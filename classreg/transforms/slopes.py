@@ -121,6 +121,21 @@ class Slopes:
 
         The value is infinite where J <= least somewhere; the gradient is None where it is zero or has no meaning.
         """
+        ws, (_, y, x) = workspace(), self.bands
+        d, size = len(theta), np.prod(self.points.shape3)
+        parts, along, active, force, (total, rows) = self._barrier(theta, below, least, weight / size)
+        value = float(total * weight / size)
+        if rows == 0 or not np.isfinite(total):
+            return value, None
+        ws.run(kernels.volume_back, parts.shape[2], force, active, *along, parts, slab=max(1, parts.shape[2] // 32))
+        back = x[1].adjoint(y[0].adjoint(parts[2], 2, "slopes 1"), 3, "slopes back")
+        flat = y[1].adjoint(parts[1], 2, "slopes 1")
+        if d == 3:
+            add_scaled(flat, 1.0, y[0].adjoint(parts[0], 2, "slopes 2"), flat)
+        return value, add_scaled(back, 1.0, x[0].adjoint(flat, 3, "slopes 2"), back)
+
+    def _barrier(self, theta, below, least, scale):
+        """What the barrier's kernel takes and leaves: slopes along y and x, bands along z, rows below, force, sums."""
         ws, (z, y, x) = workspace(), self.bands
         d, shape = len(theta), [len(value.starts) for value, *_ in self.bands]
         parts = ws.buffer("slopes", (3, d, theta.shape[1], *shape[1:]), theta.dtype)
@@ -132,18 +147,9 @@ class Slopes:
         active = ws.buffer("slopes active", shape[:2], np.bool_)
         force = ws.buffer("slopes force", (3, d, *shape), theta.dtype)
         along = [z[0].starts, z[0].weights.astype(theta.dtype), z[1].weights.astype(theta.dtype)]
-        scale = weight / np.prod(shape)
-        total, rows = ws.total(kernels.volume, shape[0], 2, parts, *along, self.frame, below, least, scale, active,
-                               force, slab=max(1, shape[0] // 32))
-        value = float(total * scale)
-        if rows == 0 or not np.isfinite(total):
-            return value, None
-        ws.run(kernels.volume_back, parts.shape[2], force, active, *along, parts, slab=max(1, parts.shape[2] // 32))
-        back = x[1].adjoint(y[0].adjoint(parts[2], 2, "slopes 1"), 3, "slopes back")
-        flat = y[1].adjoint(parts[1], 2, "slopes 1")
-        if d == 3:
-            add_scaled(flat, 1.0, y[0].adjoint(parts[0], 2, "slopes 2"), flat)
-        return value, add_scaled(back, 1.0, x[0].adjoint(flat, 3, "slopes 2"), back)
+        sums = ws.total(kernels.volume, shape[0], 2, parts, *along, self.frame, below, least, scale, active, force,
+                        slab=max(1, shape[0] // 32))
+        return parts, along, active, force, sums
 
     def __call__(self, theta: np.ndarray) -> np.ndarray:
         """Slopes [a, k]: of component k along the a-th of the last d axes, (d, d, Z, Y, X)."""
@@ -158,12 +164,24 @@ class Slopes:
         return np.stack(out)
 
     def low(self, theta: np.ndarray, least: float) -> np.ndarray:
-        """Coefficients that move a point where the determinant is not above `least`, (z, y, x) bool."""
-        s, per = self(theta), np.linalg.det(self.frame)
+        """Coefficients that move a point where the determinant is below `least`, (z, y, x) bool."""
         out = np.zeros(theta.shape[1:], bool)
-        for z in range(s.shape[2]):  # plane by plane, to save memory
-            jacobian = np.moveaxis(s[:, :, z], (0, 1), (-1, -2)) + self.frame
-            for y, x in np.argwhere(np.linalg.det(jacobian) / per <= least):
+        for z, rows, s in self._planes(theta, least):
+            jacobian = np.moveaxis(s, (0, 1), (-1, -2)) + self.frame
+            for y, x in np.argwhere(np.linalg.det(jacobian) / np.linalg.det(self.frame) < least):
                 out[tuple(slice(b.starts[i], b.starts[i] + b.weights.shape[1])
-                          for (_, b, _), i in zip(self.bands, (z, y, x)))] = True
+                          for (_, b, _), i in zip(self.bands, (z, rows[y], x)))] = True
         return out
+
+    def _planes(self, theta, least):
+        """Per plane of points: the rows where a determinant may be below `least`, and slopes there, (d, d, n, X)."""
+        d = len(theta)
+        if self.bands[0][0] is None:
+            s = self(theta)
+            yield from ((z, np.arange(s.shape[3]), s[:, :, z]) for z in range(s.shape[2]))
+            return
+        parts, (starts, value, slope), active, *_ = self._barrier(theta, least, least - 1, 0.0)
+        for z in np.flatnonzero(active.any(1)):
+            rows, taps = np.flatnonzero(active[z]), slice(starts[z], starts[z] + value.shape[1])
+            along = np.stack([slope[z], value[z], value[z]])[3 - d:]
+            yield z, rows, np.einsum("at,aktyx->akyx", along, parts[3 - d:, :, taps][..., rows, :])
