@@ -31,6 +31,9 @@ from .schedule import Level, default_factors
 from .transforms import PAIRED
 from .transforms.linear import ROTATIONS
 
+#: voxels by which the corners of a mask may lie off those of its image
+SAME_GRID = 0.05
+
 
 def check_options(threads=None, time_limit=None, callback=None, rotation: str = "quaternion") -> None:
     """Raise OptionError for values outside their range."""
@@ -69,7 +72,7 @@ def weight_of(mask, image: Image, name: str) -> np.ndarray:
     mask = load(mask, name=f"{name} mask")
     if mask.channels > 1:
         raise InputError(f"the {name} mask has {mask.channels} channels; a mask has one: give the one that is meant")
-    if not mask.grid.same_as(image.grid, 0.05):
+    if not mask.grid.same_as(image.grid, SAME_GRID):
         raise InputError(f"the {name} mask lies on another grid than its image: {mask.grid} against {image.grid}; "
                          "resample it with classreg.apply(..., interpolation='nearest')")
     return mask.data[0].reshape(image.grid.shape)

@@ -14,7 +14,7 @@ import pytest
 
 from classreg.compare import compare, read_cases
 from classreg.compare.cases import Data
-from classreg.compare.external import RunFailed, execute, program, tail
+from classreg.compare.external import RunFailed, execute, fill, program, tail
 from classreg.compare.methods import check_for, read_methods
 from classreg.compare.runner import _code, _fingerprint
 from classreg.datasets import head_phantom
@@ -153,11 +153,39 @@ def test_rows_of_other_tables(row):
         read_cases("c.csv")
 
 
-def test_label_maps_of_another_dimension_are_no_score_of_zero(row):
-    save_image(Image(np.ones((4, 5, 6), np.uint8), Grid.from_spacing((4, 5, 6), 1.0)), "labels.nii.gz")
-    labels = {"fixed_labels": "labels.nii.gz", "moving_labels": "labels.nii.gz"}
-    table = compare([{**row, **labels}], [still], "out", measures=["dice"], threads=1)
-    assert table.failures == [("still", "one", "the fixed label map is 3-D, the images are 2-D")]
+@pytest.mark.parametrize("suffix", ["nii.gz", "mha", "png"])
+def test_files_that_do_not_fit_their_images_are_found_before_anything_runs(row, suffix):
+    """Whatever case they belong to, and all at once."""
+    fixed = load("fixed.nii.gz")
+    save_image(fixed.with_array(fixed.array.astype(np.uint8)), f"right.{suffix}")
+    save_image(Image(np.ones((4, 5), np.uint8), Grid.from_spacing((4, 5), 1.0)), f"wrong.{suffix}")
+    save_image(Image(np.ones((4, 5, 6), np.uint8), Grid.from_spacing((4, 5, 6), 1.0)), "volume.nii.gz")
+    Path("volume.csv").write_text("1,2,3\n4,5,6\n")
+    Path("cut.mha").write_text("ObjectType = Image\n")
+    last = {**row, "case": "last", "fixed_mask": f"wrong.{suffix}", "moving_mask": "cut.mha",
+            **{f"{end}_{kind}": f"volume.{end_of}" for kind, end_of in (("labels", "nii.gz"), ("points", "csv"))
+               for end in ("fixed", "moving")}}
+    right = {"fixed": f"right.{suffix}", "fixed_mask": f"right.{suffix}"} if suffix != "png" else {}
+    never = {"never": lambda fixed, moving: pytest.fail("was run")}
+    with pytest.raises(InputError) as caught:
+        compare([{**row, **right}, last], never, "out", measures=["dice"], threads=1)
+    told = sorted(str(caught.value).splitlines()[1:])
+    parts = ["fixed_labels is 3-D, the fixed image 2-D", "fixed_mask lies on another grid than its image",
+             "fixed_points is 3-D, the fixed image 2-D", "moving_labels is 3-D", "moving_mask: cannot read cut.mha"]
+    assert len(told) == 5 and all(f"case 'last': {part}" in line for part, line in zip(parts, told)), told
+    assert not Path("out").exists()
+
+
+def test_variables_in_braces_are_no_fields(row, monkeypatch):
+    monkeypatch.setenv("SCANS", "some {folder}")
+    tool, there = read_methods({"tool": {"command": f"{sys.executable} ${{SCANS}}/$SCANS {{output}}.tfm"},
+                                "there": "${SCANS}/{case}.tfm"})
+    assert tool.words[0][1:] == ["some {folder}/some {folder}", "{output}.tfm"]
+    assert fill(tool.words[0][1], {}) == "some {folder}/some {folder}"
+    assert there.kind == "transforms" and there.files() == ["some {folder}/{case}.tfm"]
+    for line in (f"a={sys.executable} ${{GONE}} {{output}}.tfm", "a=${GONE}/{case}.tfm"):
+        with pytest.raises(OptionError, match="the environment variable GONE, which is not set"):
+            read_methods(line)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="folders are not locked there")

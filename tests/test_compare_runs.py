@@ -325,7 +325,7 @@ def test_a_program_does_not_outlive_a_killed_comparison(tmp_path):
     code = ("import sys; from pathlib import Path; from classreg.compare.external import execute\n"
             "child = 'import os, time; open(\\'pid\\', \\'w\\').write(str(os.getpid())); time.sleep(60)'\n"
             "execute([sys.executable, '-c', child], Path(sys.argv[1]), Path(sys.argv[1]) / 'log', 1)")
-    root = str(Path(cli.__file__).parents[1])
+    root = str(Path(classreg.__file__).parents[1])
     parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], env={**os.environ, "PYTHONPATH": root})
     assert _within(30, lambda: (tmp_path / "pid").is_file() and (tmp_path / "pid").read_text())
     parent.kill()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -79,13 +81,15 @@ def test_inverses_in_and_out(scene):
     (["a.mat", "-o", "a.mat", "--from", "fsl", "--to", "ras"], 1, "is one of the inputs"),
     (["a.mat", "a.mat", "-o", "b.tfm", "--from", "fsl"], 1, "in which order 2 files"),
     (["a.mat", "-o", "b.tfm", "-o", "c.tfm", "--from", "fsl", "--to", "itk"], 1, "a list is two files"),
+    (["a.mat", "-o", "new/deep/b.nii.gz", "--from", "fsl", "--to", "itk"], 1, "as itk: the suffix is '.nii.gz'"),
     (["gone.mat", "-o", "b.tfm", "--from", "fsl"], 1, "no file gone.mat"), (["a.mat"], 2, "--output")])
 def test_what_cannot_be_converted(scene, args, code, message):
     write_transform(affine(*scene), "a.mat", format="fsl")
     before = open("a.mat", "rb").read()
+    there = sorted(os.listdir())
     done = convert(*args)
     assert done.exit_code == code and message in done.stderr, done.output
-    assert open("a.mat", "rb").read() == before
+    assert open("a.mat", "rb").read() == before and sorted(os.listdir()) == there
 
 
 def test_fsl_needs_the_moving_image(scene):

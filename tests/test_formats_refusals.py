@@ -248,6 +248,14 @@ def test_arguments_that_cannot_be(tmp_path):
             read_transform([path, path], fixed, moving, format=format)
     with pytest.raises(OptionError, match="unknown format 'ant'; did you mean 'ants'"):
         read_transform([path, path], fixed, moving, format="ant")
+    for given in (["itk"], None, 3):
+        with pytest.raises(OptionError, match="format is a name, one of itk, .*got"):
+            read_transform(path, fixed, format=given)
+        with pytest.raises(OptionError, match="format is a name, one of itk, .*got"):
+            write_transform(affine(fixed, moving), path, format=given)
+    for paths, given in ((path, None), (path, [True]), (path, "yes"), ([path], None), ([path], [None])):
+        with pytest.raises(OptionError, match="inverse must be True or False"):
+            read_transform(paths, fixed, format="ants", inverse=given)
     with pytest.raises(OptionError, match="a list is two files"):
         write_transform(affine(fixed, moving), [path, path], format="ants")
     with pytest.raises(OptionError, match="cannot both be"):

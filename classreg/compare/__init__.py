@@ -23,7 +23,7 @@ from typing import Any
 from .. import door
 from ..errors import InputError
 from ..io.atomic import atomic_path, writable_folder
-from .cases import Case, read_cases
+from .cases import Case, check_headers, read_cases
 from .methods import Method, check_for, read_methods
 from .notes import notes_of, settings_of
 from .render import comparisons_csv, latex, markdown, scores_csv, summary_csv
@@ -102,7 +102,7 @@ def compare(cases: str | os.PathLike | Iterable, methods: Any, output: str | os.
     door.check_options(threads, time_limit, callback)
     cases, methods, measures = read_cases(cases), read_methods(methods), check_measures(measures)
     reference = reference_of(methods, reference)
-    problems = [problem for method in methods for problem in check_for(method, cases)]
+    problems = [problem for method in methods for problem in check_for(method, cases)] + check_headers(cases)
     if problems:
         raise InputError(f"{len(problems)} problem{'s' * (len(problems) > 1)}, nothing was run:\n- "
                          + "\n- ".join(problems))

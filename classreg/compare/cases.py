@@ -23,10 +23,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..door import load_pair
+from ..door import SAME_GRID, load_pair
 from ..errors import ClassregError, FileError, InputError, unknown
 from ..image import Image
-from ..io import load, load_points
+from ..io import header, load, load_points
 from ..io.files import existing
 
 NEEDED = ("case", "fixed", "moving")
@@ -111,6 +111,11 @@ def read_cases(source: str | os.PathLike | Iterable[Case | Mapping]) -> list[Cas
         raise InputError(f"{where}: {len(problems)} problem{'s' * (len(problems) > 1)}, nothing was run:\n- "
                          + "\n- ".join(problems))
     return cases
+
+
+def check_headers(cases: Iterable[Case]) -> list[str]:
+    """What is wrong with how the files of cases lie in space, as far as the headers of images and landmarks tell."""
+    return [f"case {case.name!r}: {what}" for case in cases for what in _misfits(case)]
 
 
 def check_name(name: str, what: str) -> str | None:
@@ -286,4 +291,28 @@ def _faults(case: Case) -> list[str]:
                              f"{len(b[0])}-D; they must be the same landmarks in the same order")
         except ClassregError as error:
             found.append(str(error))
+    return found
+
+
+def _misfits(case: Case) -> list[str]:
+    """Images and label maps of other dimensions, masks on other grids, landmarks of another dimension."""
+    found, grids = [], {}
+    for name, path in case.files().items():
+        try:
+            if not name.endswith("_points"):
+                grids[name] = header(path, name=name)
+        except ClassregError as error:
+            found.append(str(error))
+    fixed = grids.get("fixed")
+    if fixed is None:
+        return found
+    for name, grid in grids.items():
+        if grid is not None and grid.ndim != fixed.ndim:
+            found.append(f"{name} is {grid.ndim}-D, the fixed image {fixed.ndim}-D")
+        elif name.endswith("_mask") and None not in (grid, image := grids.get(name.partition("_")[0])):
+            if not grid.same_as(image, SAME_GRID):
+                found.append(f"{name} lies on another grid than its image: {grid} against {image}; resample it with "
+                             "classreg.apply(..., interpolation='nearest')")
+    if case.fixed_points is not None and (d := len(load_points(case.fixed_points, "fixed_points")[0])) != fixed.ndim:
+        found.append(f"fixed_points is {d}-D, the fixed image {fixed.ndim}-D")
     return found

@@ -26,7 +26,8 @@ from ..errors import ClassregError, OptionError, unknown
 THREADS = ("OMP_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS",
            "NUMBA_NUM_THREADS")
 LAUNCH = Path(__file__).with_name("launch.py")
-FIELD = re.compile(r"\{(\w+)\}")
+FIELD = re.compile(r"(?<!\$)\{(\w+)\}")
+VARIABLE = re.compile(r"\$\{(\w+)\}")
 TAIL = 12  # lines of the log that an error shows
 END = 1 << 14  # bytes of the log that they are looked for in
 GRACE = 5.0  # seconds between asking a program to end and ending it
@@ -37,7 +38,7 @@ class RunFailed(ClassregError):
 
 
 def split(command: str, fields: Iterable[str], what: str) -> list[str]:
-    """A command line as its words, "~" and "$NAME" replaced; OptionError where a {field} is not known.
+    """A command line as its words, "~", "$NAME" and "${NAME}" replaced; OptionError where a {field} is not known.
 
     >>> split("tool -f {fixed} -o '{output} 1.nii'", ["fixed", "output"], "method 'a'")
     ['tool', '-f', '{fixed}', '-o', '{output} 1.nii']
@@ -54,7 +55,21 @@ def split(command: str, fields: Iterable[str], what: str) -> list[str]:
     for name in fields_of(words):
         if name not in fields:
             raise OptionError(f"{what}: {unknown('field', name, fields)}")
-    return [os.path.expandvars(os.path.expanduser(word)) for word in words]
+    return [expand(word, what) for word in words]
+
+
+def expand(word: str, what: str) -> str:
+    """A word with "~", "$NAME" and "${NAME}" replaced; OptionError where the latter is not set.
+
+    >>> os.environ["SCANS"] = "/scans"
+    >>> expand("${SCANS}/{case}.nii", "method 'a'")
+    '/scans/{case}.nii'
+    """
+    for name in VARIABLE.findall(word):
+        if name not in os.environ:
+            raise OptionError(f"{what}: {word!r} names the environment variable {name}, which is not set; set it, or "
+                              f"write {{{name}}} if a field is meant")
+    return os.path.expandvars(os.path.expanduser(word))
 
 
 def fields_of(words: Iterable[str]) -> list[str]:
@@ -63,12 +78,12 @@ def fields_of(words: Iterable[str]) -> list[str]:
 
 
 def fill(word: str, values: Mapping[str, object]) -> str:
-    """A word with its {fields} replaced.
+    """A word with its {fields} replaced; other braces, which came from the environment, are left.
 
     >>> fill("[{fixed},1]", {"fixed": "a b.nii"})
     '[a b.nii,1]'
     """
-    return FIELD.sub(lambda found: str(values[found[1]]), word)
+    return FIELD.sub(lambda found: str(values.get(found[1], found[0])), word)
 
 
 def program(word: str, folder: Path) -> Path | None:

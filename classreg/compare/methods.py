@@ -36,7 +36,7 @@ from ..errors import ClassregError, FileError, OptionError, unknown
 from ..io.transforms import FORMATS
 from ..models import MODELS, real
 from .cases import FILES, Case, check_name
-from .external import fields_of, program, split
+from .external import expand, fields_of, program, split
 
 #: kind of method -> what a methods file may say about it beside the kind itself
 KINDS = {
@@ -110,7 +110,7 @@ class Method:
     def files(self) -> list[str]:
         """The patterns of the files that hold its transforms."""
         given = self.spec["transforms" if self.kind == "transforms" else "transform"]
-        return [given] if isinstance(given, str) else list(given)
+        return [expand(pattern, f"method {self.name!r}") for pattern in ([given] if isinstance(given, str) else given)]
 
 
 def read_methods(source, folder: Path = Path()) -> list[Method]:
@@ -307,7 +307,7 @@ def _patterns(what, given) -> list[str]:
     found = [given] if isinstance(given, str) else given
     if not (isinstance(found, (list, tuple)) and found and all(isinstance(pattern, str) for pattern in found)):
         raise OptionError(f"{what}: the files of its transforms are {given!r}; give a path, or a list of them")
-    return list(found)
+    return [expand(pattern, what) for pattern in found]
 
 
 def _check_fields(what, pattern, allowed):

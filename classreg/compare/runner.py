@@ -243,7 +243,7 @@ def _fingerprint(method: Method, data: Data, threads: int, versions: dict) -> di
     elif method.kind == "parameters":
         found["parameter_files"] = " ".join(digest(method.folder / path) for path in method.spec["parameters"])
     elif method.kind == "transforms":
-        files = [method.folder / Path(fill(p, {"case": data.case.name})).expanduser() for p in method.files()]
+        files = [method.folder / fill(p, {"case": data.case.name}) for p in method.files()]
         found["transform"] = " ".join(digest(file) for file in files if file.is_file())
     elif method.kind == "command":
         if variables := method.variables():

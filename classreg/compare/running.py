@@ -179,7 +179,7 @@ def _reported(path: Path) -> dict[str, float]:
 
 def _there(method, data, work, threads, limit):
     values = {"case": data.case.name}
-    files = [method.folder / Path(fill(pattern, values)).expanduser() for pattern in method.files()]
+    files = [method.folder / fill(pattern, values) for pattern in method.files()]
     for file in files:
         if not file.is_file():
             raise FileError(f"there is no transform {file}")

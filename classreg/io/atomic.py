@@ -102,6 +102,35 @@ def writable_folder(path: str | os.PathLike) -> Path:
 
 
 @contextlib.contextmanager
+def made_folders(*paths: str | os.PathLike) -> Iterator[None]:
+    """The folders of files that are written in the block; those that it took and are empty at its end go again.
+
+    Raises
+    ------
+    FileError
+        If one cannot be made or written.
+
+    Examples
+    --------
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with contextlib.suppress(ValueError), made_folders(Path(folder) / "a" / "b.txt"):
+    ...         raise ValueError("nothing is written")
+    ...     os.listdir(folder)
+    []
+    """
+    parents = [path_of(path).absolute().parent for path in paths]
+    made = [folder for parent in parents for folder in (parent, *parent.parents) if not folder.exists()]
+    try:
+        for parent in parents:
+            writable_folder(parent)
+        yield
+    finally:
+        for folder in made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+@contextlib.contextmanager
 def whole_folder(path: str | os.PathLike, former: Sequence[str]) -> Iterator[Path]:
     """A folder to write into: what is complete at the end of the block moves to `path`, otherwise nothing does.
 

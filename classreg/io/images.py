@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import os
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,6 +82,43 @@ def load(source, *, spacing=None, channels: str | None = None, name: str = "imag
         raise unknown("value of channels", channels, ["last"])
     try:
         return _load(source, spacing, channels, name)
+    except ClassregError as error:
+        raise type(error)(f"{name}: {error}") from error
+
+
+def header(path: str | os.PathLike, *, name: str = "image") -> Grid | None:
+    """The grid of an image file, of which the header alone is read; None for a DICOM folder, which has none.
+
+    Parameters
+    ----------
+    path : path
+        As `load` takes it.
+    name : str
+        What messages call the image.
+
+    Raises
+    ------
+    FileError, InputError, GeometryError
+        Where the header cannot be used.
+
+    Examples
+    --------
+    >>> import numpy as np, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_image(load(np.ones((4, 5), np.uint8), spacing=2.0), folder + "/labels.nii.gz")
+    ...     print(header(folder + "/labels.nii.gz"))
+    Grid(4 x 5, spacing 2 x 2 mm, centre [4.0, 3.0])
+    """
+    try:
+        path = existing(path)
+        if path.is_dir():
+            return None
+        if suffix_of(path) in nifti.SUFFIXES:
+            return nifti.header(path)
+        reader = _reader(path)
+        if suffix_of(path) in PICTURES:
+            return Grid.from_spacing(reader.GetSize()[::-1])
+        return _grid_of(reader)
     except ClassregError as error:
         raise type(error)(f"{name}: {error}") from error
 
@@ -184,16 +222,30 @@ def _from_path(path: Path, spacing, channels, name) -> Image:
 
 def _read_sitk(path: Path):
     """The SimpleITK image in a file, and whether the format itself declares its components as colour."""
+    check_whole(path)
+    reader = _reader(path)
+    declared = math.prod(reader.GetSize()) * reader.GetNumberOfComponents()  # at least a byte each
+    check_declared(declared, path, GZIP_RATIO if suffix_of(path) in (".mha", ".nrrd", ".png") else None)
+    with _told(path):
+        return reader.Execute(), reader.HasMetaDataKey("0008|0016")  # every DICOM has a SOP class
+
+
+def _reader(path: Path):
+    """A SimpleITK reader that has seen the header of a file."""
     import SimpleITK as sitk
 
-    check_whole(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
-    try:
+    with _told(path):
         reader.ReadImageInformation()
-        declared = math.prod(reader.GetSize()) * reader.GetNumberOfComponents()  # at least a byte each
-        check_declared(declared, path, GZIP_RATIO if suffix_of(path) in (".mha", ".nrrd", ".png") else None)
-        return reader.Execute(), reader.HasMetaDataKey("0008|0016")  # every DICOM has a SOP class
+    return reader
+
+
+@contextmanager
+def _told(path: Path):
+    """What SimpleITK raises of a file, as an error that says what to do."""
+    try:
+        yield
     except RuntimeError as error:
         known = suffix_of(path) in PICTURES + VOLUMES
         advice = "it is damaged, incomplete or of an uncommon kind; copy or convert it" if known else (
@@ -224,12 +276,18 @@ def _from_sitk(image, channels: str | None, colour: bool = False) -> Image:
         array = _colour(array) if colour else array
     elif volumes == 1 and ndim == 4:
         array = array[0]
+    return Image(array, _grid_of(image))
+
+
+def _grid_of(image) -> Grid:
+    """The grid of a SimpleITK image, or of a reader that has seen the header of one."""
+    ndim = image.GetDimension()
     d = min(ndim, 3)
     affine = np.eye(d + 1)
     direction = np.reshape(image.GetDirection(), (ndim, ndim))[:d, :d]
     affine[:d, :d] = (direction * image.GetSpacing()[:d])[:, ::-1]
     affine[:d, d] = image.GetOrigin()[:d]
-    return Image(array, Grid(size[:d][::-1], affine))
+    return Grid(image.GetSize()[:d][::-1], affine)
 
 
 def _colour(array: np.ndarray) -> np.ndarray:

@@ -34,20 +34,16 @@ FORMS_TOLERANCE = 0.1  # voxels, of the smallest side
 log = logging.getLogger("classreg")
 
 
+def header(path: Path) -> Grid:
+    """The grid of a NIfTI or Analyze file; see `classreg.io.header`."""
+    nifti, _, _ = _open(path)
+    ndim, _ = _axes(nifti.shape, None)
+    return Grid(nifti.shape[:ndim][::-1], _index_to_world(nifti.affine, ndim))
+
+
 def read(path: Path, channels: str | None, name: str) -> Image:
     """The image in a NIfTI or Analyze file; see `classreg.io.load`."""
-    import nibabel as nib
-
-    try:
-        nifti = nib.load(path, mmap=False)  # a mapped file may change under us, or stay locked
-        data_file = Path(nifti.file_map["image"].filename)
-        declared = nifti.dataobj.offset + math.prod(nifti.shape) * nifti.dataobj.dtype.itemsize
-    except Exception as error:  # a foreign parser on a foreign file: anything may come
-        raise FileError(f"cannot read {path} as NIfTI: {reason(error)}") from error
-    if not data_file.exists():
-        raise FileError(f"the header {path} has no image file {data_file.name} beside it; copy both together")
-    if min(nifti.shape, default=0) < 1:
-        raise FileError(f"the header of {path} declares an impossible shape {nifti.shape}")
+    nifti, data_file, declared = _open(path)
     packed = data_file.suffix.lower() == ".gz"
     check_declared(declared, data_file, GZIP_RATIO if packed else 1)
     try:
@@ -64,6 +60,23 @@ def read(path: Path, channels: str | None, name: str) -> Image:
             raise
         raise FileError(f"cannot read {path}, which is truncated or damaged: {reason(error)}; "
                         "copy or download it again") from error
+
+
+def _open(path: Path):
+    """The nibabel image in a file, of which the header is read; the file that holds its samples, and their bytes."""
+    import nibabel as nib
+
+    try:
+        nifti = nib.load(path, mmap=False)  # a mapped file may change under us, or stay locked
+        data_file = Path(nifti.file_map["image"].filename)
+        declared = nifti.dataobj.offset + math.prod(nifti.shape) * nifti.dataobj.dtype.itemsize
+    except Exception as error:  # a foreign parser on a foreign file: anything may come
+        raise FileError(f"cannot read {path} as NIfTI: {reason(error)}") from error
+    if not data_file.exists():
+        raise FileError(f"the header {path} has no image file {data_file.name} beside it; copy both together")
+    if min(nifti.shape, default=0) < 1:
+        raise FileError(f"the header of {path} declares an impossible shape {nifti.shape}")
+    return nifti, data_file, declared
 
 
 def from_nibabel(nifti, channels: str | None, name: str) -> Image:

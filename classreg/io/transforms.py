@@ -106,6 +106,7 @@ def read_transform(path, fixed, moving=None, *, format: str = "auto", inverse: b
     ...     read_transform(folder + "/a.tfm", grid).map_points([[5.0, 6.0]])
     array([[8., 2.]])
     """
+    _check_format(format)
     fixed, moving = _grid(fixed, "fixed"), None if moving is None else _grid(moving, "moving")
     if moving is not None and moving.ndim != fixed.ndim:
         raise InputError(f"the fixed grid is {fixed.ndim}-D, the moving one {moving.ndim}-D; both need one dimension")
@@ -150,6 +151,7 @@ def write_transform(transform: FittedTransform, path, *, format: str = "auto") -
     if not isinstance(transform, FittedTransform):
         raise InputError(f"a FittedTransform is needed, not {type(transform).__name__}; for a result give "
                          "result.transform, for a matrix FittedTransform.from_matrix(matrix, grid)")
+    _check_format(format)
     parts, paths = [transform], [path]
     if isinstance(path, (list, tuple)):
         first = _order(format, len(path)) != "last"
@@ -170,6 +172,13 @@ def suffixes() -> tuple[str, ...]:
     return tuple(sorted({suffix for found in FORMATS.values() for suffix in found.SUFFIXES}))
 
 
+def _check_format(format) -> None:
+    if not isinstance(format, str):
+        raise OptionError(f"format is a name, one of {', '.join([*FORMATS, 'auto'])}; got {format!r}")
+    if format not in FORMATS and format != "auto":
+        raise unknown("format", format, [*FORMATS, "auto"])
+
+
 def _grid(given, name: str) -> Grid:
     grid = given.grid if isinstance(given, Image) else given
     if not isinstance(grid, Grid):
@@ -180,8 +189,6 @@ def _grid(given, name: str) -> Grid:
 
 def _format(name: str, path: Path, what: str):
     """The format of a name, once the suffix is found to be one of its own."""
-    if name not in FORMATS:
-        raise unknown("format", name, [*FORMATS, "auto"])
     found = FORMATS[name]
     if suffix_of(path) not in found.SUFFIXES:
         raise FileError(f"cannot {what} {path} as {name}: the suffix is {suffix_of(path)!r}; known are "
@@ -228,6 +235,8 @@ def _read_one(path, fixed: Grid, moving: Grid | None, format: str, inverse, plac
     path = existing(path)
     if path.is_dir():
         raise FileError(f"{path} is a folder; give the transform file")
+    if not isinstance(inverse, (bool, np.bool_)):
+        raise OptionError(f"inverse must be True or False, or a list of them for a list of files; got {inverse!r}")
     found = _format(_by_content(path) if format == "auto" else format, path, "read")
     if not inverse:
         return _checked(found.read(path, fixed, moving), path, fixed, place)
@@ -256,7 +265,7 @@ def _checked(found: FittedTransform, path: Path, grid: Grid, place: bool) -> Fit
 
 def _read_list(paths: list, fixed: Grid, moving: Grid | None, format: str, inverse) -> FittedTransform:
     """Several files, composed."""
-    turned = [inverse] * len(paths) if isinstance(inverse, (bool, np.bool_)) else list(inverse)
+    turned = list(inverse) if isinstance(inverse, (list, tuple)) else [inverse] * len(paths)
     if not paths or len(turned) != len(paths):
         raise OptionError(f"{len(paths)} files and {len(turned)} values of inverse were given; give at least one file "
                           "and a value for each")
@@ -272,8 +281,6 @@ def _read_list(paths: list, fixed: Grid, moving: Grid | None, format: str, inver
 
 def _order(format: str, count: int) -> str | None:
     """Which of the files in a list points meet first, by the tool whose format is named; None for one file."""
-    if format != "auto" and format not in FORMATS:
-        raise unknown("format", format, [*FORMATS, "auto"])
     order = getattr(FORMATS.get(format), "ORDER", None)
     if count > 1 and order is None:
         ordered = [name for name, found in FORMATS.items() if hasattr(found, "ORDER")]

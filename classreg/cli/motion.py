@@ -1,6 +1,6 @@
 """`classreg motion`: correct the motion of a time series.
 
-May import anything; `cli` takes its command from here.
+Must not be imported by any other module but the list of commands.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from typing import Annotated
 
 import typer
 
+from .common import Levels, Output, Quiet, Threads, TimeLimit, check_folder, finish, read_factors, read_metric, running
+
 
 def motion(
     series: Annotated[list[Path], typer.Argument(metavar="SERIES", help="A 4-D image file; or the frames in their "
                                                                         "order, one file each.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")],
+    output: Output,
     model: Annotated[str, typer.Option(help="What a frame may do: translation, rigid, affine, bspline, svf, "
                                             "...")] = "rigid",
     method: Annotated[str, typer.Option(help="What is minimised: a name, or a name with options in JSON: "
@@ -26,25 +28,22 @@ def motion(
     mask: Annotated[Path | None, typer.Option(help="Where frames count, an image on the grid of the series.")] = None,
     interval: Annotated[float | None, typer.Option(help="Seconds from frame to frame; by default as the header "
                                                         "says.")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads; all cores by default.")] = None,
-    time_limit: Annotated[float | None, typer.Option(min=0, help="Seconds; then the best so far.")] = None,
-    levels: Annotated[str | None, typer.Option(help="Pyramid factors from coarse to fine, as 4,2,1.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing but errors.")] = False,
+    threads: Threads = None,
+    time_limit: TimeLimit = None,
+    levels: Levels = None,
+    quiet: Quiet = False,
 ) -> None:
     """Correct the motion between the frames of SERIES; save the series, the motion and a report."""
+    factors, method = read_factors(levels), read_metric(method, "--method")
+    check_folder(output)
     import classreg
 
-    from . import cli
-
-    factors, method = cli._factors(levels), cli._metric(method, "--method")
-    cli._check_folder(output)
-    console = cli._console(quiet)
-    with cli._interruptible() as caught, cli._progress(console, quiet) as callback:
+    with running(quiet) as (caught, callback):
         result = classreg.register_series(
             series[0] if len(series) == 1 else series, model=model, method=method, temporal=temporal, mask=mask,
             reference=_frame(reference), interval=interval, levels=factors, threads=threads,
             time_limit=time_limit, callback=callback)
-    cli._finish(result, output, quiet, caught)
+    finish(result, output, quiet, caught)
 
 
 def _frame(reference: str) -> int | str:
