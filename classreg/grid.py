@@ -117,6 +117,16 @@ class Grid:
         """Distance of neighbours in mm along each array axis, (d,)."""
         return _fixed(np.linalg.norm(self.affine[:-1, :-1], axis=0))
 
+    @property
+    def axes(self) -> np.ndarray:
+        """Unit vectors of the array axes in world space, in columns, (d, d)."""
+        return self.affine[:-1, :-1] / self.spacing
+
+    @property
+    def direction(self) -> np.ndarray:
+        """Those of the axes x, y[, z], (d, d), as ITK has them and `from_spacing` takes them."""
+        return self.axes[:, ::-1]
+
     @cached_property
     def resolution(self) -> float:
         """Smallest spacing in mm among the axes with more than one sample."""

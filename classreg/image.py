@@ -140,13 +140,11 @@ class Image:
         if self.channels == 1:
             array = array.reshape(self.grid.shape)
         out = sitk.GetImageFromArray(np.ascontiguousarray(array), isVector=self.channels > 1)
-        columns = self.grid.affine[:d, :d][:, ::-1]
-        spacing = np.linalg.norm(columns, axis=0)
-        direction = columns / spacing
+        direction = self.grid.direction
         if np.abs(direction.T @ direction - np.eye(d)).max() > 1e-4:
             raise InputError("the grid is sheared and SimpleITK holds only orthogonal axes; "
                              "resample to an orthogonal grid first (classreg.apply)")
-        out.SetSpacing(spacing.tolist())
+        out.SetSpacing(self.grid.spacing[::-1].tolist())
         out.SetOrigin(self.grid.affine[:d, d].tolist())
         out.SetDirection(direction.ravel().tolist())
         return out

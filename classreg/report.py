@@ -188,9 +188,14 @@ def write_report(path: str | os.PathLike, *, fixed: Image, before: Image, after:
         sections.append(("deformed-grid", "Deformed grid", _deformed(displacement, deformation, fixed)))
     if jacobian is not None:
         sections.append(("jacobian", "Jacobian", _jacobian(np.asarray(jacobian), fixed)))
-    sections.append(("convergence", "Convergence", _convergence(history)))
-    sections.append(("plan", "Plan", "<p class=soft>What was run, defaults filled in.</p>"
-                                     f'<pre tabindex="0" aria-label="Plan">{escape(plan)}</pre>'))
+    _write(path, title, status, sections, history, plan, notes)
+
+
+def _write(path, title, status, sections, history, plan, notes):
+    """The page of these sections, and of those that every report ends with."""
+    sections = [*sections, ("convergence", "Convergence", _convergence(history)),
+                ("plan", "Plan", "<p class=soft>What was run, defaults filled in.</p>"
+                                 f'<pre tabindex="0" aria-label="Plan">{escape(plan)}</pre>')]
     if notes:
         items = "".join(f"<li>{escape(note)}</li>" for note in notes)
         sections.append(("notes", "Notes", f"<ul>{items}</ul>"))

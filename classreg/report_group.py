@@ -15,7 +15,6 @@ import numpy as np
 
 from . import plot, report
 from .image import Image
-from .io.atomic import atomic_path
 
 #: images of a stack that are shown, evenly chosen
 MOST = 12
@@ -55,16 +54,7 @@ def write_group_report(path: str | os.PathLike, *, names: Sequence[str], before:
         ("stack", "Stack", _stack(views[0], names, before, after))]
     if classes is not None:
         sections.append(("classes", "Classes", _classes(views, classes)))
-    sections += [("convergence", "Convergence", report._convergence(history)),
-                 ("plan", "Plan", "<p class=soft>What was run, defaults filled in.</p>"
-                                  f'<pre tabindex="0" aria-label="Plan">{escape(plan)}</pre>')]
-    if notes:
-        items = "".join(f"<li>{escape(note)}</li>" for note in notes)
-        sections.append(("notes", "Notes", f"<ul>{items}</ul>"))
-    page = report._page(title, status, sections)
-    with atomic_path(path) as temporary:
-        with open(temporary, "w", encoding="utf-8", errors="replace", newline="\n") as file:
-            file.write(page)
+    report._write(path, title, status, sections, history, plan, notes)
 
 
 def _summary(template, count, figures, each):

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from html import escape
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from . import plot, report
 from .image import Image
-from .io.atomic import atomic_path
 from .io.series import Series
 
 #: frames that the table of motion shows, at most
@@ -49,17 +47,8 @@ def write_series_report(path: str | os.PathLike, *, series: tuple[Series, Series
         ("profile", "Profile", '<p class="soft">A line of the image by time: motion bends what should be straight.</p>'
          + report._scroll(figures["profile"], "A line of the image by time, before and after")),
         ("time", "Over time", _maps(series)),
-        ("frames", "Frames", _frames(motion)),
-        ("convergence", "Convergence", report._convergence(history)),
-        ("plan", "Plan", "<p class=soft>What was run, defaults filled in.</p>"
-                         f'<pre tabindex="0" aria-label="Plan">{escape(plan)}</pre>')]
-    if notes:
-        items = "".join(f"<li>{escape(note)}</li>" for note in notes)
-        sections.append(("notes", "Notes", f"<ul>{items}</ul>"))
-    page = report._page(title, status, sections)
-    with atomic_path(path) as temporary:
-        with open(temporary, "w", encoding="utf-8", errors="replace", newline="\n") as file:
-            file.write(page)
+        ("frames", "Frames", _frames(motion))]
+    report._write(path, title, status, sections, history, plan, notes)
 
 
 def _summary(series, summary):

@@ -5,6 +5,9 @@ Positions are dyadic fractions, exact in float32: both sides agree on the cell e
 
 from __future__ import annotations
 
+from importlib import import_module
+from pkgutil import iter_modules
+
 import numpy as np
 import pytest
 
@@ -22,6 +25,7 @@ from classreg.kernels.cpu import (
 )
 from classreg.spline import band
 from classreg.stencil import gaussian_taps
+from classreg.warmup import kernels
 
 THREADS = (1, 2, 3, 7)
 SHAPES = {2: (1, 190, 180), 3: (53, 26, 25)}
@@ -96,6 +100,21 @@ def close(found, expected, relative):
     assert scale > 0, "nothing was compared"
     worst = np.abs(found - expected).max() / scale
     assert worst <= relative, f"differs by {worst:.2e} of the largest value, allowed {relative:.0e}"
+
+
+#: kernels that do what another does: on other orders of interpolation, other layouts
+SAME = {"sample_cubic.warp": "warp", "sample_cubic.force": "force", "filters.band_last": "band"}
+
+
+def test_every_kernel_has_a_definition_and_a_name_of_its_own():
+    """Of two kernels or definitions with one name, one would stand in for the other unnoticed."""
+    own = [name.split(".")[1] for name, _ in kernels() if name not in SAME]
+    assert len(own) > 80 and [name for name in set(own) if own.count(name) > 1] == []
+    files = [import_module(f"{reference.__name__}.{found.name}") for found in iter_modules(reference.__path__)]
+    defined = [name for file in files for name, value in vars(file).items()
+               if getattr(value, "__module__", "") == file.__name__ and not name.startswith("_")]
+    assert [name for name in set(defined) if defined.count(name) > 1] == []
+    assert {*own, *SAME.values()} - set(defined) == set()
 
 
 # -- sampling ------------------------------------------------------------------------------------------------
@@ -375,6 +394,7 @@ def test_vector_operations(dtype):
     a, b = np.random.default_rng(1).standard_normal((2, 3 * SMALL + 5)).astype(dtype)
     found = total(pointwise.dot, a.size, 1, a, b, slab=1 << 12)
     assert found[0] == pytest.approx(reference.dot(a, b), rel=1e-12)
+    assert total(pointwise.total, a.size, 1, a, slab=1 << 12)[0] == pytest.approx(reference.total(a), rel=1e-9)
     out, = run(pointwise.add_scaled, a.size, a, 0.37, b, outs=(np.empty_like(a),), slab=1 << 12)
     close(out, reference.add_scaled(a, 0.37, b), tolerance(dtype))
     pointwise.add_scaled(0, a.size, 0, a, 0.37, b, a)

@@ -307,7 +307,9 @@ def _patterns(what, given) -> list[str]:
     found = [given] if isinstance(given, str) else given
     if not (isinstance(found, (list, tuple)) and found and all(isinstance(pattern, str) for pattern in found)):
         raise OptionError(f"{what}: the files of its transforms are {given!r}; give a path, or a list of them")
-    return [expand(pattern, what) for pattern in found]
+    for pattern in found:
+        expand(pattern, what)
+    return list(found)
 
 
 def _check_fields(what, pattern, allowed):

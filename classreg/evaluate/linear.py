@@ -60,7 +60,7 @@ def linear_errors(recovered: np.ndarray, true: np.ndarray, grid: Grid) -> dict:
     residual = np.linalg.solve(true, recovered)
     linear = residual[:d, :d]
     shift = linear @ grid.centre + residual[:d, d] - grid.centre
-    axes = grid.affine[:d, :d] / grid.spacing  # unit vectors
+    axes = grid.axes
     halves = np.linalg.solve(axes, shift) / (grid.extent / 2)
     cosine = np.clip((np.trace(linear) - (d - 2)) / 2, -1, 1)
     return {"mat_err": float(((linear - np.eye(d)) ** 2).sum() + (halves**2).sum()),

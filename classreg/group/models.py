@@ -21,26 +21,10 @@ from ..transforms.stack import Stack
 
 LINEAR = models.LINEAR
 
-#: as `models.DEFORMABLE`; the weights of energies are those of the motion between two images, as of a pair: with
-#: sum_j u_j = 0, the mean over pairs of |u_i - u_j|^2 is 2 / (N - 1) sum_j |u_j|^2
-DEFORMABLE = {
-    "bspline": dict(
-        transform={"name": "bspline", "spacing": 4.0},
-        optimiser={"name": "lbfgs"},
-        regularisers=({"name": "bending", "weight": 0.8}, {"name": "diffusion", "weight": 0.3}, {"name": "volume"}),
-        iterations=(40, 40, 30, 30)),
-    "dense": dict(
-        transform={"name": "dense"},
-        optimiser={"name": "adam"},
-        regularisers=({"name": "diffusion", "weight": 0.5},),
-        iterations=(100, 80, 60, 40)),
-    "svf": dict(
-        transform={"name": "velocity"},
-        optimiser={"name": "greedy", "damping": 0.05},
-        regularisers=({"name": "gaussian", "sigma": 2.0, "acts_on": "update"},
-                      {"name": "gaussian", "sigma": 0.8, "acts_on": "velocity"}),
-        iterations=(30, 30, 30, 10)),
-}
+#: those of pairs, without options of their metrics; the weights of energies are those of the motion between two images:
+#: with sum_j u_j = 0, the mean over pairs of |u_i - u_j|^2 is 2 / (N - 1) sum_j |u_j|^2
+DEFORMABLE = {name: {**models.DEFORMABLE[name], "metrics": {}, **own}
+              for name, own in {"bspline": {"iterations": (40, 40, 30, 30)}, "dense": {}, "svf": {}}.items()}
 
 GROUP_MODELS = (*LINEAR, *DEFORMABLE)
 

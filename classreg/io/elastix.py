@@ -125,10 +125,9 @@ def write(transform: FittedTransform, path: Path) -> None:
 
 def _geometry(grid: Grid, prefix: str = "") -> dict[str, list]:
     """Size, index, spacing, origin and direction along x, y[, z] of a grid, as parameters."""
-    d, spacing = grid.ndim, grid.spacing[::-1]
-    direction = grid.affine[:d, :d][:, ::-1] / spacing
-    return {f"{prefix}Size": grid.shape[::-1], f"{prefix}Index": [0] * d, f"{prefix}Spacing": spacing,
-            f"{prefix}Origin": grid.affine[:d, d], f"{prefix}Direction": direction.T.ravel()}
+    found = {"Size": grid.shape[::-1], "Index": [0] * grid.ndim, "Spacing": grid.spacing[::-1],
+             "Origin": grid.affine[:-1, -1], "Direction": grid.direction.T.ravel()}
+    return {prefix + name: value for name, value in found.items()}
 
 
 # ------------------------------------------------------------------------------------------------ transforms
@@ -238,7 +237,7 @@ KINDS = {"TranslationTransform": _translation, "EulerTransform": _euler, "Simila
 # ------------------------------------------------------------------------------------------------ all together
 def _upright(grid: Grid) -> np.ndarray:
     """World to the world in which the grid has no direction: o + D^-1 (x - o)."""
-    d, (origin, axes) = grid.ndim, (grid.affine[:-1, -1], grid.affine[:-1, :-1] / grid.spacing)
+    d, (origin, axes) = grid.ndim, (grid.affine[:-1, -1], grid.axes)
     return _about(np.linalg.inv(axes[:, ::-1]), np.zeros(d), origin)
 
 

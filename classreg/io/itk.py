@@ -114,9 +114,8 @@ def _spline(transform: FittedTransform):
 
 def _geometry(grid: Grid) -> list[float]:
     """Size, origin, spacing and direction along x, y[, z]: ITK's fixed parameters of a lattice."""
-    d, spacing = grid.ndim, grid.spacing[::-1]
-    direction = grid.affine[:d, :d][:, ::-1] / spacing
-    return np.concatenate([grid.shape[::-1], grid.affine[:d, d], spacing, direction.ravel()]).tolist()
+    origin, spacing = grid.affine[:-1, -1], grid.spacing[::-1]
+    return np.concatenate([grid.shape[::-1], origin, spacing, grid.direction.ravel()]).tolist()
 
 
 # --------------------------------------------------------------------------------------------------- from ITK

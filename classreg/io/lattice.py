@@ -95,7 +95,7 @@ def _beside(lattice: Grid, u: np.ndarray, fixed: Grid) -> tuple[Grid, np.ndarray
     if not holds(lattice, fixed):
         return None
     d = fixed.ndim
-    axes, own = lattice.affine[:d, :d] / lattice.spacing, fixed.affine[:d, :d] / fixed.spacing
+    axes, own = lattice.axes, fixed.axes
     fine = np.maximum(1, np.ceil(lattice.spacing / fixed.spacing[np.abs(own.T @ axes).argmax(0)] - 1e-6)).astype(int)
     affine = lattice.affine.copy()
     affine[:d, :d] /= fine

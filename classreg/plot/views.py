@@ -110,7 +110,7 @@ def planes(grid: Grid, at: Sequence[int] | None = None) -> list[Plane]:
     if len(at) != d or any(not 0 <= i < n for i, n in zip(at, grid.shape)):
         raise OptionError(f"at={at} is no sample of a grid of shape {grid.shape}; "
                           "give one array index per axis, from 0 to the axis' length - 1")
-    direction = grid.affine[:d, :d] / grid.spacing  # columns: array axes; rows: world x, y[, z]
+    direction = grid.axes  # columns: array axes; rows: world x, y[, z]
     world = max(permutations(range(d)), key=lambda p: sum(abs(direction[w, a]) for a, w in enumerate(p)))
     found = []
     for axis in ([None] if d == 2 else range(3)):

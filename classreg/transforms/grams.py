@@ -32,5 +32,4 @@ class Grams:
 
 def frame_of(grid: Grid) -> np.ndarray:
     """E of a grid."""
-    d = grid.ndim
-    return np.ascontiguousarray(grid.affine[:d, :d] / grid.spacing)
+    return np.ascontiguousarray(grid.axes)

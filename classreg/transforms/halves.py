@@ -8,7 +8,7 @@ root of the matrix),
     Halves         phi_fixed = S^-1 o exp(-v/2),  phi_moving = S o exp(v/2),  phi = S o exp(v) o S
     LinearHalves   phi_fixed = exp(-L/2),         phi_moving = exp(L/2),      phi = exp(L),  L = sum_k theta_k G_k
 
-(G the generators of the linear model about the middle of the template: translations, turns, ...). Exchanging the images
+(G the generators of the linear model about the middle of the template, see `LogLinear`). Exchanging the images
 turns A into A^-1, v into -v and L into -L and nothing else, so that phi becomes its inverse. The gradient is the force
 at both ends: half of that on the moving image less half of that on the fixed one. Source of the symmetric forces:
 Vercauteren et al., MICCAI 2008, doi:10.1007/978-3-540-85988-8_90; of the meeting halfway: Avants et al., Medical Image
@@ -20,16 +20,16 @@ Must not import: metrics, optimisers, numba, cupy, file libraries.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
-from scipy.linalg import expm, expm_frechet, logm
 
 from ..errors import InputError
-from ..grid import Grid, lift, lower
+from ..grid import Grid, lower
 from ..mapping import Mapping
 from ..stencil import dot, total
-from .linear import Linear
+from . import log_linear
+from .linear import LinearBack
+from .log_linear import LogLinear
 from .velocity import Velocity, exponential, logarithm
 
 
@@ -100,94 +100,38 @@ class HalvesBack:
 
 
 @dataclass(frozen=True, eq=False)
-class LinearHalves:
-    """A linear model between a pair, by the coordinates of its logarithm; see `Linear` for the kinds.
+class LinearHalves(LogLinear):
+    """A linear model between a pair, by the coordinates of its logarithm; `grid` is the template's."""
 
-    Parameters
-    ----------
-    grid : Grid
-        The template's.
-    kind : {"translation", "rigid", "similarity", "affine"}
-    """
-
-    grid: Grid
-    kind: str = "affine"
-
-    def __post_init__(self):
-        self.generators  # noqa: B018, refuses an unknown kind
-
-    @cached_property
-    def generators(self) -> np.ndarray:
-        """G, lifted, (p, 4, 4); a unit step moves the grid by about 1 mm."""
-        model = Linear(self.grid, self.kind)
-        return model.tangent(model.identity())
-
-    def identity(self) -> np.ndarray:
-        """Parameters of the identity."""
-        return np.zeros(len(self.generators))
-
-    def parameters(self, matrix: np.ndarray) -> np.ndarray:
-        """Parameters of the model's member nearest to a world matrix (d + 1, d + 1)."""
-        model = Linear(self.grid, self.kind)
-        log = logarithm_of(model.matrix(model.parameters(matrix)))
-        return np.linalg.lstsq(self.generators.reshape(-1, 16).T, log.ravel(), rcond=None)[0]
-
-    def matrix(self, theta: np.ndarray) -> np.ndarray:
-        """A, world to world, (d + 1, d + 1)."""
-        return lower(expm(np.tensordot(theta, self.generators, axes=1)), self.grid.ndim)
+    scatters = False
 
     def forward(self, theta: np.ndarray, at):
         """Mappings from the template to the fixed and to the moving image; and their way back to a step of theta."""
-        generators = self.generators / 2
-        ends = [sign * np.tensordot(theta, generators, axes=1) for sign in (-1, 1)]
-        tangents = [np.stack([expm_frechet(end, sign * g, compute_expm=False) for g in generators])
-                    for sign, end in zip((-1, 1), ends)]
-        return [Mapping(lower(expm(end), self.grid.ndim)) for end in ends], LinearHalvesBack(*tangents)
-
-    def retract(self, theta: np.ndarray, step: np.ndarray) -> np.ndarray:
-        """theta + step."""
-        return theta + step
-
-    def refine(self, theta: np.ndarray, grid: Grid) -> np.ndarray:
-        """Linear parameters know no resolution."""
-        return theta
-
-    def reach(self, step: np.ndarray) -> float:
-        """About how far a step moves the images against each other, mm."""
-        return float(np.sqrt(np.sum(step**2)))
+        return [Mapping(self.matrix(sign * theta)) for sign in (-0.5, 0.5)], LinearHalvesBack(self, theta)
 
 
 @dataclass(frozen=True, eq=False)
 class LinearHalvesBack:
-    """From both images back to tangent coordinates, each through the 12 sums."""
+    """From both images back to the coordinates, each through the 12 sums."""
 
-    fixed: np.ndarray
-    moving: np.ndarray
+    model: LinearHalves
+    theta: np.ndarray
 
     def __call__(self, image_backs, adjoints) -> np.ndarray:
-        """Gradient in the tangent, (p,)."""
-        return sum(np.tensordot(tangent, back.reduce(adjoint)[0], axes=2)
-                   for tangent, back, adjoint in zip((self.fixed, self.moving), image_backs, adjoints))
+        """Gradient, (p,)."""
+        return sum(sign * LinearBack(self.model.tangent(sign * self.theta))(back, adjoint)
+                   for sign, back, adjoint in zip((-0.5, 0.5), image_backs, adjoints))
 
 
 def half(matrix: np.ndarray) -> np.ndarray:
-    """S with S S = A, for a world matrix (d + 1, d + 1): half of its motion."""
-    return lower(expm(logarithm_of(matrix) / 2), len(matrix) - 1)
-
-
-def logarithm_of(matrix: np.ndarray) -> np.ndarray:
-    """log A, lifted, (4, 4).
-
-    Raises
-    ------
-    InputError
-        For a matrix without a real logarithm: a mirror, or half a turn.
-    """
-    log = logm(lift(matrix))
-    if not np.isfinite(log).all() or np.abs(np.imag(log)).max() > 1e-9:
+    """S with S S = A, for a world matrix (d + 1, d + 1): half of its motion; InputError where there is none."""
+    try:
+        log = log_linear.logarithm(matrix)
+    except InputError as error:
         raise InputError("two images cannot meet halfway along a matrix that mirrors or turns by 180 degrees; this one "
-                         f"is {np.asarray(matrix).tolist()}: use a model that is not symmetric, or a closer init")
-    return np.real(log)
+                         f"is {np.asarray(matrix).tolist()}: use a model that is not symmetric, or a closer "
+                         "init") from error
+    return lower(log_linear.exponential(log / 2)[0], len(matrix) - 1)
 
 
 def template(fixed: Grid, moving: Grid, matrix: np.ndarray) -> Grid:

@@ -11,6 +11,7 @@ Must not import: anything above floor 0, numba.
 from .arrays import *  # noqa: F403
 from .energies import *  # noqa: F403
 from .intensities import *  # noqa: F403
+from .lattice import *  # noqa: F403
 from .space import *  # noqa: F403
 from .stacks import *  # noqa: F403
 from .structure import *  # noqa: F403

@@ -57,6 +57,11 @@ def dot(a, b):
     return float(np.sum(a.astype(float) * b))
 
 
+def total(a):
+    """Sum."""
+    return float(np.sum(a.astype(float)))
+
+
 def add_scaled(a, s, b):
     """a + s b."""
     return a.astype(float) + s * b

@@ -10,6 +10,11 @@ from itertools import product
 import numpy as np
 
 
+def pad(image, margin):
+    """The image with `margin` (3,) more samples on each side, those of the border."""
+    return np.pad(image, [(m, m) for m in margin], mode="edge")
+
+
 def distances(image, pairs, radius, shape):
     """out[c, z, y, x] = mean over the box of (image[at + first of pair c] - image[at + second])^2; (C, *shape)."""
     out = np.zeros((len(pairs), *shape))
