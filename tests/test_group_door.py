@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
 import classreg
-from classreg import Grid, Image
+from classreg import Grid, Image, Plan
 from classreg.errors import GeometryError, InputError, OptionError
-from classreg.group import GroupResult
+from classreg.group import GroupResult, models
 
 JOINT = ("cte", "pca", "pca2", "low_rank", "correlation", "total_correlation")
 
@@ -124,6 +126,19 @@ def test_the_command_line_says_what_is_wrong(command, words, tmp_path, monkeypat
     io.save_image(ramp(12, 12), "a.nii")
     done = CliRunner().invoke(cli.app, [*command, "-o", "out"])
     assert done.exit_code in (1, 2) and words in done.output, done.output
+
+
+@pytest.mark.parametrize("method", ["ape", "low_rank"])
+def test_metrics_within_methods_take_options(method):
+    images = [ramp(12, 12)] * 2
+    spec = {"name": method, "metric": {"name": "lncc", "radius": 3}}
+    plan = classreg.plan_group(images, model="rigid", method=spec, init="identity")
+    assert plan.stages[0].metric == spec
+    assert Plan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
+    assert models.build_method(spec).metric.radius == 3
+    for wrong, words in (({"name": "lncc", "radiu": 3}, "did you mean 'radius'"), (3, "metric is a name"),
+                         ({"name": "mind"}, f"metric of {method} 'mind'"), ("mind", "metric of .* 'mind'")):
+        refused(images, OptionError, words, method={"name": method, "metric": wrong})
 
 
 # -- what comes back of groups that are odd --------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from dataclasses import replace
 from .. import models
 from ..errors import unknown
 from ..grid import Grid
-from ..metrics.group import GROUP_METRICS
+from ..metrics.group import GROUP_METRICS, all_pairs, low_rank
 from ..optimisers import OPTIMISERS
 from ..planning import Plan, Stage
 from ..regularisers import COUPLINGS, REGULARISERS, is_energy
@@ -25,6 +25,9 @@ LINEAR = models.LINEAR
 #: with sum_j u_j = 0, the mean over pairs of |u_i - u_j|^2 is 2 / (N - 1) sum_j |u_j|^2
 DEFORMABLE = {name: {**models.DEFORMABLE[name], "metrics": {}, **own}
               for name, own in {"bspline": {"iterations": (40, 40, 30, 30)}, "dense": {}, "svf": {}}.items()}
+
+#: what the metrics are made from that methods take as an option
+INNER = {"ape": all_pairs.NAMED, "low_rank": low_rank.NAMED}
 
 GROUP_MODELS = (*LINEAR, *DEFORMABLE)
 
@@ -65,6 +68,9 @@ def _linear(kind, grid, method, factors, iterations, optimiser, samples) -> Stag
 def build_method(spec: dict, seed: int = 0):
     """The metric of a stack from its name and options; one that draws anything draws it from the plan's seed."""
     found = GROUP_METRICS.get(spec.get("name"))
+    if spec.get("name") in INNER and isinstance(spec.get("metric"), dict):
+        inner = models.build(spec["metric"], INNER[spec["name"]], f"metric of {spec['name']}")
+        spec = {**spec, "metric": inner}
     if found is not None and "seed" in inspect.signature(found).parameters:
         spec = {"seed": seed, **spec}
     return models.build(spec, GROUP_METRICS, "method")

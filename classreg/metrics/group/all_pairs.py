@@ -34,7 +34,8 @@ class AllPairs:
     Parameters
     ----------
     metric
-        "mi", "nmi", "ncc", "lncc" or "ssd", or a metric with `symmetric` and so `pair`.
+        "mi", "nmi", "ncc", "lncc" or "ssd" (in plans also as a dictionary with options, {"name": "lncc", "radius": 3}),
+        or a metric with `symmetric` and so `pair`.
     cycles : int
         Random orders that pairs are drawn from, of groups that have more than `cycles` N pairs: those above nine
         images with the default.
@@ -52,6 +53,9 @@ class AllPairs:
             if metric not in NAMED:
                 raise unknown("metric of pairs", metric, NAMED)
             metric = NAMED[metric]()
+        if not hasattr(metric, "pair"):
+            raise OptionError(f"ape: metric is a name ({', '.join(NAMED)}), or a dictionary with one and options; got "
+                              f"{metric!r}")
         if not metric.symmetric:
             raise OptionError(f"metric {type(metric).__name__.lower()} compares a moving image with a fixed one; where "
                               "both images move, use one that does not mind their order: ssd, ncc, lncc, mi or nmi")

@@ -19,7 +19,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...backend import workspace
-from ...errors import unknown
+from ...errors import OptionError, unknown
 from ...kernels.cpu import gram as kernels
 from ..lncc import LNCC
 from ..ncc import NCC
@@ -40,18 +40,24 @@ class LowRank(GroupMetric):
     components : int
         How many at the end, at least 1; one fewer than there are images at most.
     metric : {"ssd", "ncc", "lncc"}
+        In plans also a dictionary with options, {"name": "lncc", "radius": 3}.
     rounds : int
         Refreshes after which there is one component more.
     """
 
     joint = True
 
-    def __init__(self, components: int = 3, metric: str = "ssd", rounds: int = 5):
-        if metric not in NAMED:
-            raise unknown("metric of low_rank", metric, NAMED)
+    def __init__(self, components: int = 3, metric="ssd", rounds: int = 5):
+        if isinstance(metric, str):
+            if metric not in NAMED:
+                raise unknown("metric of low_rank", metric, NAMED)
+            metric = NAMED[metric]()
+        if not isinstance(metric, tuple(NAMED.values())):
+            raise OptionError(f"low_rank: metric is a name ({', '.join(NAMED)}), or a dictionary with one and options; "
+                              f"got {metric!r}")
         self.components = whole("low_rank: components", components, 1)
         self.rounds = whole("low_rank: rounds", rounds, 1)
-        self.metric = NAMED[metric]()
+        self.metric = metric
         self.dense, self.zero = self.metric.dense, self.metric.zero
         self._refreshed, self._vectors, self._reference = 0, None, None
 
