@@ -65,8 +65,15 @@ class Control:
         self.history.append(record)
         if self.callback is not None and self.callback(record) is True:
             self.stopped = "stopped by the callback"
-        elif self.time_limit is not None and record.seconds > self.time_limit:
+        elif not self.stopped:
+            self.late()
+
+    def late(self) -> bool:
+        """Whether the time is up; then the run is stopped."""
+        up = self.time_limit is not None and time.perf_counter() - self.start > self.time_limit
+        if up:
             self.stopped = f"stopped at the time limit of {self.time_limit:g} s"
+        return up
 
 
 def run(name: str, fixed: Image, moving: Image, transform, metric, regularisers, optimiser, levels: tuple[Level, ...],

@@ -167,3 +167,30 @@ def test_images_are_applied_to_one_by_one():
             result.apply(wrong)
     with pytest.raises(InputError, match="given for image_1 is 3-D, the group is 2-D"):
         result.apply([ramp(3, 3, 3), ramp(3, 3, 3)])
+
+
+# -- what ends the search for a start --------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("where", ["_connection", "moments"])
+def test_ctrl_c_during_the_search_for_a_start_ends_it(where, monkeypatch):
+    """The images then stay where they are, and the status says so."""
+    from classreg.initialise import group
+
+    def pressed(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(group, where, pressed)
+    result = classreg.register_group([ramp(12, 12)] * 4, model="rigid", method="variance", init="pairwise")
+    assert "interrupted" in result.status and "stopped before the search ended" in result.plan.notes[0]
+    assert all(np.array_equal(t.matrix, np.eye(3)) for t in result.transforms) and not result.history
+    with pytest.raises(KeyboardInterrupt):
+        classreg.plan_group([ramp(12, 12)] * 4, model="rigid", method="variance", init="pairwise")
+
+
+def test_the_time_limit_holds_for_the_search_for_a_start(monkeypatch):
+    from classreg.initialise import group
+
+    looks, connection = [], group._connection
+    monkeypatch.setattr(group, "_connection", lambda *args: looks.append(1) or connection(*args))
+    result = classreg.register_group([ramp(12, 12)] * 4, model="rigid", method="variance", time_limit=1e-9)
+    assert "time limit" in result.status and not looks

@@ -147,8 +147,12 @@ def plan_group(images, *, model: str = "bspline", method: str | dict = "xcoreg",
     wanted = _Wanted(model, method, init, gauge, reference, levels, iterations, optimiser, seed, temporal, None)
     wanted.check(images, names, spacing, channels)
     order = range(len(images)) if wanted.ordered else in_order(images)
+    control = Control()
     with Workspace(threads):
-        return _resolve(wanted, [filled(normalised(images[k])) for k in order], [names[k] for k in order], Control())[0]
+        plan = _resolve(wanted, [filled(normalised(images[k])) for k in order], [names[k] for k in order], control)[0]
+    if control.stopped:  # there is no best so far of a plan
+        raise KeyboardInterrupt
+    return plan
 
 
 def in_order(images: Sequence[Image]) -> list[int]:

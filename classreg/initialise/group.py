@@ -51,7 +51,7 @@ def group_start(images: Sequence[Image], names: Sequence[str], init: str = "auto
         What the sentence calls them.
     init : {"auto", "identity", "pairwise"}
     control : Control, optional
-        May end the search early, for the identity.
+        May end the search early, for the identity; so does Ctrl-C, which it then tells.
 
     Raises
     ------
@@ -67,15 +67,14 @@ def group_start(images: Sequence[Image], names: Sequence[str], init: str = "auto
         return still, "init: identity"
     control = control or Control()
     resolution = max(float(np.max(image.grid.extent)) for image in images) / COARSE
-    small = [shrink(image, resolution) for image in images]
-    best = None
-    for hub in _hubs(small):
-        found = _aligned(small, names, hub, init == "auto", control)
-        if control.stopped:
-            return still, "init: identity (stopped before the search ended)"
-        if best is None or sum(v for v, *_ in found) > sum(v for v, *_ in best[1]):
-            best = hub, found
-    hub, found = best
+    try:
+        small = [shrink(image, resolution) for image in images]
+        tried = [(hub, _aligned(small, names, hub, init == "auto", control)) for hub in _hubs(small, control)]
+    except KeyboardInterrupt:
+        control.stopped = "interrupted"
+    if control.stopped:
+        return still, "init: identity (stopped before the search ended)"
+    hub, found = max(tried, key=lambda one: sum(value for value, *_ in one[1]))
     moved = [name for name, (value, plain, _) in zip(names, found) if value > GAIN * max(plain, 0)]
     figures = ", ".join(f"{name} {value:.3f}" for k, (name, (value, *_)) in enumerate(zip(names, found)) if k != hub)
     connection = f"to {names[hub]} (mutual information times overlap: {figures})"
@@ -85,13 +84,15 @@ def group_start(images: Sequence[Image], names: Sequence[str], init: str = "auto
     return [matrix for *_, matrix in found], f"init: pairwise, {connection}{why}"
 
 
-def _hubs(images) -> list[int]:
+def _hubs(images, control) -> list[int]:
     """The images best connected with their centres of mass brought together, best first; all of three."""
     if len(images) <= HUBS + 1:
         return list(range(len(images)))
     centres, sums = [moments(image)[0] for image in images], np.zeros(len(images))
     eye = np.eye(images[0].grid.ndim)
     for i, j in combinations(range(len(images)), 2):
+        if control.late():
+            return []
         value = _connection(images[i], images[j], about(eye, centres[i], centres[j]))
         sums[i] += value
         sums[j] += value
@@ -106,6 +107,8 @@ def _aligned(images, names, hub: int, easy: bool, control) -> list[tuple[float, 
     out, f = [], images[hub]
     model = Linear(f.grid, "rigid")
     for k, m in enumerate(images):
+        if control.stopped or control.late():
+            return out
         if k == hub:
             out.append((0.0, 0.0, np.eye(f.grid.ndim + 1)))
             continue
