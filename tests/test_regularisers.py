@@ -183,7 +183,7 @@ def test_known_values_of_tv_and_jacobian(ndim, carrier):
 
 @DIMENSIONS
 @CARRIERS
-@pytest.mark.parametrize("make", [Diffusion, Curvature, Elastic, TV, Jacobian])
+@pytest.mark.parametrize("make", [Diffusion, Bending, Curvature, Elastic, TV, Jacobian])
 def test_an_energy_counts_where_it_is_told_to(ndim, carrier, make):
     """Weights of 1 change next to nothing, those of 0 take all; in between the gradient is right."""
     grid = oblique(ndim)
@@ -441,7 +441,7 @@ def test_pairings_with_filters_and_energies():
 
 @DIMENSIONS
 @pytest.mark.parametrize("kind", ["greedy", "svf", "velocity"])
-@pytest.mark.parametrize("make", [Diffusion, Curvature, Elastic, TV, Jacobian])
+@pytest.mark.parametrize("make", [Diffusion, Bending, Curvature, Elastic, TV, Jacobian])
 def test_energies_of_composed_fields_fall_along_their_gradient(make, kind, ndim):
     """The slope along a composed step, or along a step of the velocity whose energy it is."""
     if kind == "velocity" and make is Jacobian:

@@ -9,25 +9,27 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..image import Image
+from .base import Energy
 from .quadratic import each_component, long_axes, quadratic
 
 
-class Bending:
-    """Half the mean squared second derivatives of the displacement, times `weight` (mm^2)."""
+class Bending(Energy):
+    """Half the mean squared second derivatives, times `weight` (mm^2)."""
 
-    acts_on = "displacement"
-    reads = "grams"
     quadratic = True
 
-    def __init__(self, weight: float = 1.0):
-        self.weight = weight
+    def __init__(self, weight: float = 1.0, where: Image | None = None, acts_on: str = "displacement"):
+        super().__init__(weight, where, None, acts_on)
 
-    def __call__(self, theta: np.ndarray, grams) -> tuple[float, np.ndarray]:
+    def __call__(self, theta: np.ndarray, read) -> tuple[float, np.ndarray]:
         """Value and gradient in the coefficients."""
+        if self.reads == "slopes":
+            return read.bending(theta, self.weight, self.weights(read, theta.dtype), self.name)
         axes, terms = long_axes(theta), []
         for a in axes:
             for b in axes:
                 if a <= b:
                     order = [(k == a) + (k == b) for k in range(3)]
                     terms.append((self.weight * (1 if a == b else 2), tuple((n, n) for n in order)))
-        return quadratic(theta, grams, each_component(theta, terms), "bending gradient")
+        return quadratic(theta, read, each_component(theta, terms), self.name)

@@ -98,6 +98,24 @@ class Slopes:
             self._back(part, [2 * int(a == axis) for axis in range(3)], gradient, a == axes[0])
         return value, gradient
 
+    def bending(self, theta: np.ndarray, weight: float, where: np.ndarray, name: str = "bending"):
+        """Half the weight times the mean over the points of where * all squared second derivatives, and its gradient.
+        """
+        ws, d, shape = workspace(), len(theta), self.points.shape3
+        second, part = (ws.buffer(f"slopes {k}", (d, *shape), theta.dtype) for k in ("second", "part"))
+        gradient, value, first = ws.buffer(name, theta.shape, theta.dtype), 0.0, True
+        axes = [a for a in range(3) if shape[a] > 1]
+        for a, b in ((a, b) for a in axes for b in axes if a <= b):
+            orders = [int(a == axis) + int(b == axis) for axis in range(3)]
+            scale = weight * (1 if a == b else 2) / np.prod(shape)
+            self._along(theta, orders, second)
+            np.multiply(second, where, out=part)
+            value += 0.5 * scale * dot(second, part)
+            part *= part.dtype.type(scale)
+            self._back(part, orders, gradient, first)
+            first = False
+        return value, gradient
+
     def _along(self, theta, orders, out):
         """The derivative of some orders along z, y, x, into `out`."""
         bands = [(axis, b) for axis in (3, 2, 1) if (b := self.bands[axis - 1][orders[axis - 1]]) is not None]
