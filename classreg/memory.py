@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from numbers import Real
 
@@ -65,7 +65,7 @@ HELD = {"gauss_newton": 1, "newton_cg": 1, "lbfgs": 1, "descent": 1}
 #: sets of parameters per pair of channels that an operator deflates with
 DEFLATED = {"ncc": 2, "cr": 2}
 
-#: displacement fields on a level's grid: the force, and what evaluates the transform (see `_passes` for splines)
+#: displacement fields on a level's grid: the force, and what evaluates the transform (see `passes` for splines)
 FIELDS = {"linear": 0, "polyaffine": 5, "bspline": 1, "dense": 1, "velocity": 3, "linear_halves": 0, "halves": 4.3}
 
 #: fields more for an exact gradient of a velocity: one per squaring, for motions of eight samples, and the way back
@@ -174,30 +174,41 @@ def fit(plan: Plan, fixed: Image, moving: Image, limit: int, base: int, coarser:
     OptionError
         If nothing fits, with the numbers.
     """
-    first = found = predict(plan, fixed, moving, base)
+    return within(plan, lambda p: _phases(p, fixed, moving), limit, base, coarser, "these images",
+                  "resample both images to larger voxels, or crop them")
+
+
+def within(plan: Plan, phases: Callable[[Plan], Iterable[tuple[str, float]]], limit: int, base: int, coarser: bool,
+           what: str, remedy: str) -> Plan:
+    """As `fit`, for anything whose phases and the bytes that they hold are known.
+
+    `what` is registered and `remedy` are what helps otherwise, as the error says.
+    """
+    def peak(p):
+        return max((Prediction(base + int(held), phase) for phase, held in phases(p)), key=lambda f: f.bytes)
+
+    first = found = peak(plan)
     fitting, left_out = plan, []
     while found.bytes > limit and coarser:
         if found.phase == SEARCHING:
             left_out.append(SEARCHING)
             fitting = replace(fitting, search="none")
-            found = predict(fitting, fixed, moving, base)
-            continue
-        finest = max((s for s in fitting.stages if len(s.levels) > 1),
-                     key=lambda s: _peak_of(s, fixed, moving), default=None)
-        if finest is None or not found.phase.startswith(f"{finest.name}, level"):  # nothing to win there
-            break
-        left_out.append(f"{finest.name} {finest.levels[-1].factor:g}x")
-        shorter = replace(finest, levels=finest.levels[:-1])
-        fitting = replace(fitting, stages=tuple(shorter if s is finest else s for s in fitting.stages))
-        found = predict(fitting, fixed, moving, base)
+        else:
+            finest = next((s for s in fitting.stages
+                           if len(s.levels) > 1 and found.phase.startswith(f"{s.name}, level")), None)
+            if finest is None:  # nothing to win there
+                break
+            left_out.append(f"{finest.name} {finest.levels[-1].factor:g}x")
+            shorter = replace(finest, levels=finest.levels[:-1])
+            fitting = replace(fitting, stages=tuple(shorter if s is finest else s for s in fitting.stages))
+        found = peak(fitting)
     if found.bytes > limit:
         least = f"at least {_mb(found.bytes)}" if coarser else _mb(found.bytes)
         why = f" even without {', '.join(left_out)}" if left_out else ""
         raise OptionError(
-            f"memory_limit={_mb(limit)} is too little: {plan.model} on these images needs {least} at its peak "
+            f"memory_limit={_mb(limit)} is too little: {plan.model} on {what} needs {least} at its peak "
             f"({found.phase}){why}, of which {_mb(base)} are there before it begins; raise the limit to that, "
-            f"{'' if coarser else 'leave the levels to classreg, '}or resample both images to larger voxels, or crop "
-            "them")
+            f"{'' if coarser else 'leave the levels to classreg, '}or {remedy}")
     if not left_out:
         return plan
     note = (f"memory_limit: {_mb(limit)}; left out: {', '.join(left_out)} ({_mb(first.bytes)} with them, "
@@ -243,13 +254,13 @@ def resident() -> int:
 def _phases(plan: Plan, fixed: Image, moving: Image) -> Iterator[tuple[str, float]]:
     """Each phase of a registration and the bytes that it holds, in order."""
     images = VALUE * (fixed.array.size + moving.array.size)  # normalised
-    yield "normalising", images + max(_normalising(fixed), _normalising(moving))
+    yield "normalising", images + max(normalising(fixed), normalising(moving))
     coarse = float(np.max(fixed.grid.extent)) / 32
-    yield "the start", images + max(_shrinking(image, coarse) for image in (fixed, moving))
+    yield "the start", images + max(shrinking(image, coarse) for image in (fixed, moving))
     if plan.init != "transform" and plan.search != "none" and not all(map(models.linear, plan.stages)):
         resolution = float(np.max(fixed.grid.extent)) / SAMPLES
-        shrinking = max(_shrinking(image, resolution) for image in (fixed, moving))
-        yield SEARCHING, images + max(VALUE * search_holds(fixed.grid), shrinking)
+        shrunk = max(shrinking(image, resolution) for image in (fixed, moving))
+        yield SEARCHING, images + max(VALUE * search_holds(fixed.grid), shrunk)
     for stage in plan.stages:
         for number, level in enumerate(stage.levels, 1):
             yield f"{stage.name}, level {number} of {len(stage.levels)}", images + _level(stage, level, fixed, moving)
@@ -259,18 +270,14 @@ def _phases(plan: Plan, fixed: Image, moving: Image) -> Iterator[tuple[str, floa
         yield "the result", _result(plan.stages[-1], fixed)
 
 
-def _peak_of(stage: Stage, fixed: Image, moving: Image) -> float:
-    return max(_level(stage, level, fixed, moving) for level in stage.levels)
-
-
-def _normalising(image: Image) -> float:
+def normalising(image: Image) -> float:
     """Float64 copies of the samples that scale a channel; with a mask, what it covers."""
     size = image.grid.size
     masked = 0 if image.weight is None else size * (1 + image.array.itemsize)
     return PER_SAMPLED * size / max(1, size // SAMPLED) + masked
 
 
-def _shrinking(image: Image, resolution: float) -> float:
+def shrinking(image: Image, resolution: float) -> float:
     """Bytes at the peak of bringing an image to a resolution, axis by axis; 0 where none is finer."""
     sizes, size = [0.0], float(image.array.size)
     for f in factors(image.grid, resolution):
@@ -317,8 +324,8 @@ def _level(stage: Stage, level: Level, fixed: Image, moving: Image) -> float:
     fields, theta = FIELDS.get(transform, max(FIELDS.values())) + SQUARINGS * exact, 0.0
     fields *= grid.ndim * size
     if transform == "bspline":
-        passes, theta = _passes(stage, grid, resolution)
-        fields += passes if stage.sampling is None else theta
+        along, theta = passes(stage, grid, resolution)
+        fields += along if stage.sampling is None else theta
         if any(r["name"] == "volume" for r in stage.regularisers):
             fields += BARRIER * 8 * theta / grid.ndim
     elif transform == "polyaffine":
@@ -328,13 +335,13 @@ def _level(stage: Stage, level: Level, fixed: Image, moving: Image) -> float:
         theta = grid.ndim * grid.size
     energies = [r for r in stage.regularisers if r["name"] not in ("gaussian", "volume") and r.get("sigma") is None]
     fields += _priors(stage, grid)
-    if transform != "linear" and any(_reads_slopes(part) for part in (*energies, *stage.priors)):
+    if transform != "linear" and any(reads_slopes(part) for part in (*energies, *stage.priors)):
         fields += PER_CORNER * 8 * theta / grid.ndim if transform == "bspline" else PER_SAMPLE * theta
-    if any(r["name"] in ("curvature", "elastic") and not _reads_slopes(r) for r in energies):
+    if any(r["name"] in ("curvature", "elastic") and not reads_slopes(r) for r in energies):
         fields += MIXED * theta
     if optimiser == "greedy":  # gradients turned into the tangent
         fields += theta * sum(r.get("acts_on", "displacement") == "displacement" for r in energies)
-    grams = any(not _reads_slopes(r) for r in energies)
+    grams = any(not reads_slopes(r) for r in energies)
     energies = len(energies)
     sets = PARAMETERS.get(optimiser, max(PARAMETERS.values()))
     sets += 2 * stage.optimiser.get("memory", 6) if optimiser == "lbfgs" else 0
@@ -380,7 +387,8 @@ def _metric(spec: dict, channels: int, ndim: int) -> tuple[float, float, float, 
     return max(used), sum(kept), sum(diagonal) + together + warped, sum(curvature) + warped
 
 
-def _reads_slopes(part: dict) -> bool:
+def reads_slopes(part: dict) -> bool:
+    """Whether a regulariser or prior is computed from derivatives at points."""
     return part["name"] in SLOPES or part.get("where") is not None
 
 
@@ -403,13 +411,13 @@ def _result(stage: Stage, fixed: Image) -> float:
     if models.linear(stage):
         return 0.0
     grid = fixed.grid.coarsen(factors(fixed.grid, resolution))
-    theta = _passes(stage, grid, resolution)[1] if transform == "bspline" else grid.ndim * grid.size
+    theta = passes(stage, grid, resolution)[1] if transform == "bspline" else grid.ndim * grid.size
     if transform == "dense" and grid.shape == fixed.grid.shape:  # the parameters are the mapping
         return VALUE * theta
     return VALUE * (theta + fixed.grid.ndim * fixed.grid.size * RESULT.get(transform, max(RESULT.values())))
 
 
-def _passes(stage: Stage, grid: Grid, resolution: float) -> tuple[float, float]:
+def passes(stage: Stage, grid: Grid, resolution: float) -> tuple[float, float]:
     """Values in the buffers of a spline's passes along x, y, z and back, and in its lattice, at a level."""
     spacing = BSpline(grid, stage.transform["spacing"], np.eye(grid.ndim + 1)).spacing3
     cells = spacing * 2 ** round(np.log2(max(1.0, resolution / np.min(stage.transform["spacing"]))))

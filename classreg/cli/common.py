@@ -30,6 +30,8 @@ Moving = Annotated[Path, typer.Argument(metavar="MOVING", help="The image that i
 Model = Annotated[str, typer.Option(help="What may move: rigid, affine, bspline, ...")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads; all cores by default.")]
 TimeLimit = Annotated[float | None, typer.Option(min=0, help="Seconds; then the best so far.")]
+MemoryLimit = Annotated[str | None, typer.Option(help="Peak memory, as 2GB or 800MB; where the defaults need more, the "
+                                                      "finest levels are left out.")]
 Levels = Annotated[str | None, typer.Option(help="Pyramid factors from coarse to fine, as 4,2,1.")]
 
 

@@ -10,7 +10,19 @@ from typing import Annotated
 
 import typer
 
-from .common import Levels, Output, Quiet, Threads, TimeLimit, check_folder, finish, read_factors, read_metric, running
+from .common import (
+    Levels,
+    MemoryLimit,
+    Output,
+    Quiet,
+    Threads,
+    TimeLimit,
+    check_folder,
+    finish,
+    read_factors,
+    read_metric,
+    running,
+)
 
 
 def group(
@@ -29,6 +41,7 @@ def group(
     init: Annotated[str, typer.Option(help="How to begin: auto, identity or pairwise.")] = "auto",
     threads: Threads = None,
     time_limit: TimeLimit = None,
+    memory_limit: MemoryLimit = None,
     levels: Levels = None,
     quiet: Quiet = False,
 ) -> None:
@@ -41,5 +54,6 @@ def group(
         result = classreg.register_group(
             images, model=model, method=method, init=init, masks=mask or None, reference=reference, gauge=gauge,
             names=None if names is None else [name.strip() for name in names.split(",")], levels=factors,
-            threads=threads, time_limit=time_limit, callback=callback)
+            threads=threads, time_limit=time_limit, memory_limit=memory_limit,
+            callback=callback)
     finish(result, output, quiet, caught)

@@ -10,7 +10,19 @@ from typing import Annotated
 
 import typer
 
-from .common import Levels, Output, Quiet, Threads, TimeLimit, check_folder, finish, read_factors, read_metric, running
+from .common import (
+    Levels,
+    MemoryLimit,
+    Output,
+    Quiet,
+    Threads,
+    TimeLimit,
+    check_folder,
+    finish,
+    read_factors,
+    read_metric,
+    running,
+)
 
 
 def motion(
@@ -30,6 +42,7 @@ def motion(
                                                         "says.")] = None,
     threads: Threads = None,
     time_limit: TimeLimit = None,
+    memory_limit: MemoryLimit = None,
     levels: Levels = None,
     quiet: Quiet = False,
 ) -> None:
@@ -42,7 +55,8 @@ def motion(
         result = classreg.register_series(
             series[0] if len(series) == 1 else series, model=model, method=method, temporal=temporal, mask=mask,
             reference=_frame(reference), interval=interval, levels=factors, threads=threads,
-            time_limit=time_limit, callback=callback)
+            time_limit=time_limit, memory_limit=memory_limit,
+            callback=callback)
     finish(result, output, quiet, caught)
 
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from . import common
-from .common import Fixed, Levels, Model, Moving, Output, Quiet, Threads, TimeLimit
+from .common import Fixed, Levels, MemoryLimit, Model, Moving, Output, Quiet, Threads, TimeLimit
 
 
 def register(
@@ -30,8 +30,7 @@ def register(
     init: Annotated[str, typer.Option(help="How to begin: a name, or a transform file.")] = "auto",
     threads: Threads = None,
     time_limit: TimeLimit = None,
-    memory_limit: Annotated[str | None, typer.Option(help="Peak memory, as 2GB or 800MB; where the defaults need more, "
-                                                          "the search and the finest levels are left out.")] = None,
+    memory_limit: MemoryLimit = None,
     levels: Levels = None,
     optimiser: Annotated[str | None, typer.Option(help="Of the last stage: lbfgs, asgd, ...; by default the "
                                                        "model's own.")] = None,

@@ -21,6 +21,7 @@ from ..fitted import FittedTransform
 from ..grid import Grid
 from ..image import Image
 from ..initialise import group_start
+from ..memory import parse, resident
 from ..objective import GroupObjective
 from ..optimisers import OPTIMISERS
 from ..planning import Plan
@@ -28,6 +29,7 @@ from ..pyramid import filled, normalised
 from ..transforms import Linear
 from ..transforms.stack import centred_matrices
 from . import door, models
+from .memory import fit
 from .result import GroupResult
 from .space import common_grid
 
@@ -43,7 +45,7 @@ def register_group(images, *, model: str = "bspline", method: str | dict = "xcor
                    masks=None, reference=None, gauge: int | str = "mean", levels: Sequence[float] | None = None,
                    iterations: int | Sequence[int] | None = None, optimiser: str | dict | None = None, spacing=None,
                    channels: str | None = None, seed: int = 0, temporal: float = 0.0, plan: Plan | None = None,
-                   threads: int | None = None, time_limit: float | None = None,
+                   threads: int | None = None, time_limit: float | None = None, memory_limit: int | str | None = None,
                    callback: Callable[[Record], bool | None] | None = None) -> GroupResult:
     """Find transforms that take points of a common space to points of each image, so that all images match there.
 
@@ -89,6 +91,9 @@ def register_group(images, *, model: str = "bspline", method: str | dict = "xcor
         All cores by default; every number gives the same bits.
     time_limit : float, optional
         Seconds after which the best transforms so far are returned.
+    memory_limit : int or str, optional
+        Peak of this process's memory, in bytes or as "2GB". Where the defaults need more, the finest levels are left
+        out, and `plan.notes` says so; what was asked for with `levels` or `plan` is refused instead.
     callback : callable, optional
         Called with a `Record` per iteration; returning True stops.
 
@@ -114,7 +119,9 @@ def register_group(images, *, model: str = "bspline", method: str | dict = "xcor
     """
     began = time.perf_counter()
     pair_door.check_options(threads, time_limit, callback)
+    limit, coarser = parse(memory_limit), levels is None and plan is None
     images, names = door.load_group(images, masks, names, spacing, channels)
+    base = resident()
     wanted = _Wanted(model, method, init, gauge, reference, levels, iterations, optimiser, seed, temporal, plan)
     wanted.check(images, names, spacing, channels)
     order = range(len(images)) if wanted.ordered else in_order(images)
@@ -123,6 +130,8 @@ def register_group(images, *, model: str = "bspline", method: str | dict = "xcor
         sorted_images, sorted_names = [images[k] for k in order], [names[k] for k in order]
         floats = [filled(normalised(image)) for image in sorted_images]
         plan, grid, matrices = _resolve(wanted, floats, sorted_names, control)
+        if limit is not None:
+            plan = fit(plan, sorted_images, grid, limit, base, coarser)
         transforms, classes, ending = _run(plan, floats, sorted_names, grid, matrices, control)
         del floats
         workspace.release()

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import door, group
+from .. import door, group, memory
 from ..engine import Record
 from ..errors import InputError, OptionError, unknown
 from ..group.door import MEAN
+from ..group.memory import fit
 from ..io.series import Series, load_series
 from ..planning import Plan
 from .plane import flat
@@ -33,6 +34,7 @@ def register_series(series, *, model: str = "rigid", method: str | dict = "xcore
                     init="identity", levels: Sequence[float] | None = None,
                     iterations: int | Sequence[int] | None = None, optimiser: str | dict | None = None, seed: int = 0,
                     plan: Plan | None = None, threads: int | None = None, time_limit: float | None = None,
+                    memory_limit: int | str | None = None,
                     callback: Callable[[Record], bool | None] | None = None) -> SeriesResult:
     """Correct the motion between the frames of a time series.
 
@@ -56,7 +58,7 @@ def register_series(series, *, model: str = "rigid", method: str | dict = "xcore
         Where frames count, on the grid of the series, in all of them.
     spacing, interval
         mm, of arrays and pictures; seconds from frame to frame, in the place of what the header says.
-    init, levels, iterations, optimiser, seed, threads, time_limit, callback
+    init, levels, iterations, optimiser, seed, threads, time_limit, memory_limit, callback
         As of `classreg.register_group`; each frame begins where the header places it.
     plan : Plan, optional
         Run this instead of what model, method, reference, temporal and the other options of a plan say.
@@ -83,13 +85,16 @@ def register_series(series, *, model: str = "rigid", method: str | dict = "xcore
     series, options = _given(series, reference, mask, spacing, interval)
     began = time.perf_counter()
     door.check_options(threads, time_limit, callback)
+    limit, base = memory.parse(memory_limit), memory.resident()
     if plan is None:
         plan = _plan(options, model=model, method=method, temporal=temporal, init=init, levels=levels,
                      iterations=iterations, optimiser=optimiser, seed=seed, threads=threads)
+        if limit is not None:
+            plan, limit = fit(plan, options["images"], options["images"][0].grid, limit, base, levels is None), None
     if time_limit is not None:
         time_limit = max(time_limit - (time.perf_counter() - began), 1e-9)
     found = group.register_group(**options, plan=plan, init=init, threads=threads, time_limit=time_limit,
-                                 callback=callback)
+                                 memory_limit=limit, callback=callback)
     return SeriesResult(series, found)
 
 
