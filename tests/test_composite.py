@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from heads import head_phantom
 
 import classreg
 from classreg import check
 from classreg.backend import Workspace
-from classreg.datasets import head_phantom
 from classreg.errors import OptionError
 from classreg.image import Image
 from classreg.mapping import Mapping

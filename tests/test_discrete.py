@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from heads import head_phantom
 
 import classreg
 from classreg.backend import Workspace
-from classreg.datasets import head_phantom
 from classreg.grid import Grid
 from classreg.image import Image
 from classreg.initialise.discrete import LEAST_JACOBIAN, deformation, discrete

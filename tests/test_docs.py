@@ -6,15 +6,16 @@ import inspect
 import json
 import re
 import runpy
+import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from heads import head_phantom
 from matplotlib.image import imread, imsave
 
 from classreg import errors
-from classreg.datasets import head_phantom
 from classreg.draws import SAMPLINGS
 from classreg.initialise import INITS
 from classreg.io import FORMATS, save_image
@@ -60,19 +61,26 @@ def tables(page):
         yield dict(zip(rows[0], zip(*names)))
 
 
-@pytest.fixture
-def workplace(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
     """A folder with the files that the pages speak of: a tiny head in 3-D, a picture pair, and masks."""
-    pair = head_phantom(8.0)
+    folder, pair = tmp_path_factory.mktemp("files"), head_phantom(8.0)
     for name in ("fixed", "moving", "fixed_labels", "moving_labels"):
-        save_image(getattr(pair, name), tmp_path / f"{name}.nii.gz")
+        save_image(getattr(pair, name), folder / f"{name}.nii.gz")
     for name in ("fixed", "moving"):
         labels = getattr(pair, f"{name}_labels")
-        save_image(labels.with_array((labels.array > 0).astype(np.uint8)), tmp_path / f"{name}_mask.nii.gz")
+        save_image(labels.with_array((labels.array > 0).astype(np.uint8)), folder / f"{name}_mask.nii.gz")
     flat = head_phantom(6.0, ndim=2)
     for name in ("fixed", "moving"):
         grey = getattr(flat, name).array
-        imsave(tmp_path / f"{name}.png", np.stack([grey, 0.7 * grey, 0.4 * grey], -1) / grey.max())
+        imsave(folder / f"{name}.png", np.stack([grey, 0.7 * grey, 0.4 * grey], -1) / grey.max())
+    return folder
+
+
+@pytest.fixture
+def workplace(files, tmp_path, monkeypatch):
+    """A copy of these files as the working folder."""
+    shutil.copytree(files, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     before = [(table, dict(table)) for table in (METRICS, PRIORS)]  # pages and examples add parts of their own
     yield tmp_path

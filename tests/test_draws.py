@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from heads import head_phantom
 
 import classreg
 from classreg import check
-from classreg.datasets import head_phantom
 from classreg.draws import LEAST, SAMPLINGS, Random, Sobol
 from classreg.errors import OptionError
 from classreg.metrics import SSD, Composite, MutualInformation

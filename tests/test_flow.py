@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from heads import head_phantom
 from scipy.linalg import expm
 
 import classreg
 from classreg.backend import Workspace
-from classreg.datasets import head_phantom
 from classreg.errors import InputError, OptionError
 from classreg.fitted import FittedTransform
 from classreg.grid import Grid

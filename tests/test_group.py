@@ -7,11 +7,11 @@ from functools import partial
 
 import numpy as np
 import pytest
+from heads import head_phantom
 
 import classreg
 from classreg import api, check
 from classreg.backend import Workspace
-from classreg.datasets import head_phantom
 from classreg.engine import Control, mended, run_group
 from classreg.errors import InputError, OptionError
 from classreg.grid import Grid

@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from heads import head_phantom
 
 import classreg
 from classreg import check
 from classreg.backend import SMALL, Workspace
-from classreg.datasets import head_phantom
 from classreg.draws import Random, Sobol
 from classreg.engine import Control, check_needs, run
 from classreg.errors import ConvergenceError, OptionError

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from heads import head_phantom
 
 import classreg
 from classreg import check
-from classreg.datasets import head_phantom
 from classreg.engine import check_needs
 from classreg.errors import FileError, InputError, OptionError
 from classreg.evaluate import dice, tre

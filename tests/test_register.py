@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import threading
+from functools import cache
 
 import numpy as np
 import pytest
+from heads import head_phantom
 from scipy.ndimage import gaussian_filter
 
 import classreg
-from classreg.datasets import head_phantom
 from classreg.evaluate import folding
 from classreg.metrics import METRICS
 
 LINEAR = ("translation", "rigid", "similarity", "affine")
 DEFORMABLE = ("polyaffine", "bspline", "dense", "svf", "symmetric", "greedy")
 SPACING = {2: 2.0, 3: 4.0}
-_pairs: dict = {}
 
 
 def pair_of(ndim, **options):
-    """One phantom per set of options: generating it takes as long as registering it."""
-    key = (ndim, *options.items())
-    if key not in _pairs:
-        _pairs[key] = head_phantom(SPACING[ndim], ndim=ndim, **options)
-    return _pairs[key]
+    return head_phantom(SPACING[ndim], ndim=ndim, **options)
+
+
+@cache
+def result_of(model, ndim):
+    """A head registered by a model's defaults, once for all tests that only look at it."""
+    pair = pair_of(ndim)
+    return classreg.register(pair.fixed, pair.moving, model=model)
 
 
 def error(result, pair):
@@ -60,8 +63,7 @@ def test_exact_descriptors_recover_an_affine_transform_between_oblique_grids(ndi
 @pytest.mark.parametrize("ndim", [2, 3])
 @pytest.mark.parametrize("model", DEFORMABLE)
 def test_deformable_models_recover_a_known_deformation(model, ndim):
-    pair = pair_of(ndim)
-    result = classreg.register(pair.fixed, pair.moving, model=model)
+    pair, result = pair_of(ndim), result_of(model, ndim)
     assert error(result, pair) < 0.5
     assert result.transform.model == model and not result.transform.linear
     if model in ("polyaffine", "svf", "symmetric", "greedy"):
@@ -89,8 +91,7 @@ def test_an_image_registered_to_itself_stays(model, ndim):
 
 @pytest.mark.parametrize("model", LINEAR + DEFORMABLE)
 def test_intensity_scale_and_offset_do_not_matter(model):
-    pair = pair_of(2)
-    plain = classreg.register(pair.fixed, pair.moving, model=model)
+    pair, plain = pair_of(2), result_of(model, 2)
     other = classreg.register(pair.fixed.with_array(3 * pair.fixed.array.astype(float) - 33000),
                               pair.moving.with_array(0.01 * pair.moving.array.astype(float) + 5), model=model)
     # rounding differs, and long optimisations tell it apart where nothing holds the field: compare inside the head;
@@ -131,7 +132,7 @@ def test_axes_of_one_sample(model, shape):
 def test_two_calls_in_two_threads_give_what_they_give_alone():
     pair = pair_of(3)
     models = ("bspline", "greedy")
-    alone = [classreg.register(pair.fixed, pair.moving, model=m, threads=2).transform.displacement() for m in models]
+    alone = [result_of(model, 3).transform.displacement() for model in models]
     found = [None, None]
 
     def work(k):
@@ -191,8 +192,7 @@ def test_an_interrupt_returns_the_best_so_far(model):
 
 
 def test_history_and_plan_are_data():
-    pair = pair_of(2)
-    result = classreg.register(pair.fixed, pair.moving, model="bspline")
+    pair, result = pair_of(2), result_of("bspline", 2)
     assert {r.stage for r in result.history} == {"rigid", "affine", "bspline"}
     for r in result.history:
         assert r.value == pytest.approx(sum(r.terms.values())) and 1 <= r.level <= r.levels
@@ -205,8 +205,7 @@ def test_history_and_plan_are_data():
 
 
 def test_a_given_start_skips_the_linear_stages(tmp_path):
-    pair = pair_of(2)
-    affine = classreg.register(pair.fixed, pair.moving, model="affine")
+    pair, affine = pair_of(2), result_of("affine", 2)
     affine.save(tmp_path)
     for init in (affine.transform, affine.transform.matrix, tmp_path / "transform.tfm"):
         result = classreg.register(pair.fixed, pair.moving, model="bspline", init=init)

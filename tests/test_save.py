@@ -11,10 +11,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from heads import head_phantom
 
 import classreg
 import classreg.save as saving
-from classreg.datasets import head_phantom
 from classreg.engine import Record
 from classreg.errors import FileError
 from classreg.fitted import FittedTransform
