@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -37,22 +38,30 @@ def write_points(points, path):
     path.write_text("\n".join(",".join(map(repr, map(float, p))) for p in points) + "\n")
 
 
-@pytest.fixture
-def heads(tmp_path):
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
     """A table of three oblique, off-origin pairs whose landmarks a shift by (6, -4) mm takes to their partners."""
+    folder = tmp_path_factory.mktemp("heads")
     rows = ["case,fixed,moving,fixed_labels,moving_labels,fixed_points,moving_points"]
     for seed, name in enumerate(("one", "two", "three")):
         pair = head_phantom(8.0, ndim=2, seed=seed, linear="translation", deformation=0.0)
-        (tmp_path / name).mkdir()
+        (folder / name).mkdir()
         cells = [name]
         for key in ("fixed", "moving", "fixed_labels", "moving_labels"):
-            save_image(getattr(pair, key), tmp_path / name / f"{key}.nii.gz")
+            save_image(getattr(pair, key), folder / name / f"{key}.nii.gz")
             cells.append(f"{name}/{key}.nii.gz")
         for key, points in (("fixed", pair.fixed_points), ("moving", pair.fixed_points + [6, -4])):
-            write_points(points, tmp_path / name / f"{key}.csv")
+            write_points(points, folder / name / f"{key}.csv")
             cells.append(f"{name}/{key}.csv")
         rows.append(",".join(cells))
-    (tmp_path / "cases.csv").write_text("\n".join(rows) + "\n")
+    (folder / "cases.csv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+@pytest.fixture
+def heads(files, tmp_path):
+    """A copy of them, which a test may change."""
+    shutil.copytree(files, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 
