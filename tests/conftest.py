@@ -1,8 +1,38 @@
-"""Says at the end how many tests ran on real images: a run without them must not pass for one with them."""
+"""What holds for all tests.
+
+Coverage does not watch the compiler of the kernels. At the end stands how many tests ran on real images: a run without
+them must not pass for one with them.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unwatched_compiler():
+    """Kernels take nearly twice as long to compile where every line of the compiler is traced."""
+    if sys.gettrace() is None:
+        yield
+        return
+    from numba.core.dispatcher import Dispatcher
+
+    compile_ = Dispatcher.compile
+
+    def untraced(dispatcher, signature):
+        tracer = sys.gettrace()
+        sys.settrace(None)
+        try:
+            return compile_(dispatcher, signature)
+        finally:
+            sys.settrace(tracer)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Dispatcher, "compile", untraced)
+        yield
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -87,7 +87,7 @@ def test_bounds_of_determinants(ndim):
 @DTYPES
 @DIMENSIONS
 def test_folds_between_samples_are_counted(ndim, dtype):
-    rng, spacing, frame = np.random.default_rng(ndim), np.array([3.0, 1.5, 2.0]), frame_of(ndim).astype(dtype)
+    rng, spacing, frame = np.random.default_rng(ndim), np.array([3.0, 1.5, 2.0]), frame_of(ndim)
     field = (1.2 * rng.standard_normal((ndim, *SHAPES[ndim]))).astype(dtype)
     expected = reference.count(field, frame, spacing, 0.05)
     assert 0.05 < expected / field[0].size < 0.5

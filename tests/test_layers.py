@@ -6,6 +6,7 @@ import ast
 import importlib
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 EVERY_FILE = pytest.mark.parametrize("path", FILES, ids=[str(p.relative_to(ROOT)) for p in FILES])
 
 
+@cache
 def tree(path):
     return ast.parse(path.read_text(encoding="utf-8"))
 
@@ -69,6 +71,7 @@ def module_of(path):
     return importlib.import_module(".".join(["classreg", *parts]))
 
 
+@cache
 def imports(path):
     """(absolute module, names, whether inside a function) of every import in a file that runs."""
     package = ("classreg", *path.relative_to(ROOT).parts[:-1])

@@ -17,6 +17,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -295,14 +296,14 @@ def _faults(case: Case) -> list[str]:
 
 
 def _misfits(case: Case) -> list[str]:
-    """Images and label maps of other dimensions, masks on other grids, landmarks of another dimension."""
+    """Images and label maps of other dimensions, masks on other grids, landmarks of another dimension.
+
+    A file that cannot be read is left to its case: other cases, and the run itself where it holds the truth, go on.
+    """
     found, grids = [], {}
     for name, path in case.files().items():
-        try:
-            if not name.endswith("_points"):
-                grids[name] = header(path, name=name)
-        except ClassregError as error:
-            found.append(str(error))
+        with suppress(ClassregError):
+            grids[name] = None if name.endswith("_points") else header(path, name=name)
     fixed = grids.get("fixed")
     if fixed is None:
         return found
