@@ -125,6 +125,7 @@ def test_frames_may_come_one_by_one_and_be_cut_out(tmp_path):
     (np.zeros((0, 4, 4)), "no frames"),
     ([], "holds no frames"),
     ([np.zeros((4, 4)), np.zeros((4, 5))], "frame 1 lies on another grid"),
+    ([Image(np.zeros((4, 4)), Grid.from_spacing((4, 4)), np.ones((4, 4)))] * 2, "frame 0 has a mask of its own"),
     (Image(np.zeros((4, 4, 4)), Grid.from_spacing((4, 4, 4))), "is one image"),
     (nib.Nifti1Image(np.zeros((4, 4, 4), np.float32), np.eye(4)), "no time axis: its shape is .4, 4, 4."),
     (nib.Nifti1Image(np.zeros((4, 4, 4, 1), np.float32), np.eye(4)), "no time axis"),

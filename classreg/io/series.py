@@ -171,6 +171,9 @@ def _stacked(frames: Sequence[Image]) -> Series:
     for k, frame in enumerate(frames):
         if frame.channels != 1:
             raise InputError(f"frame {k} has {frame.channels} channels; frames of a series have one: convert to grey")
+        if frame.weight is not None:
+            raise InputError(f"frame {k} has a mask of its own, which a series does not keep: give one for all frames "
+                             "with mask=, or use classreg.register_group")
         if not frame.grid.same_as(frames[0].grid):
             raise InputError(f"frame {k} lies on another grid than frame 0: {frame.grid} against {frames[0].grid}; "
                              "resample it (classreg.apply), or use classreg.register_group")
