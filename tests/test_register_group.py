@@ -203,6 +203,20 @@ def test_matrices_are_centred_by_one_map_for_all():
             assert mean_log(out) < 1e-9 if still is None else np.array_equal(out[3], np.eye(ndim + 1))
 
 
+def test_matrices_in_any_direction_are_centred_and_keep_to_each_other():
+    """Turns of all sizes about all axes, where the nearest way to a mean is not always one."""
+    rng = np.random.default_rng(0)
+    for _ in range(15):
+        wide = [rigid(180 * rng.standard_normal(3), rng.uniform(-40, 40, 3), 3) for _ in range(5)]
+        out = centred_matrices(wide)
+        assert mean_log(out) < 1e-4
+        for a, b in zip(wide, out):
+            assert b @ np.linalg.inv(out[0]) == pytest.approx(a @ np.linalg.inv(wide[0]), abs=1e-8)
+    turned = np.diag([-1.0, -1.0, 1.0])
+    with pytest.raises(InputError, match="turns by 180 degrees"):
+        centred_matrices([np.eye(3), turned])
+
+
 # -- the common space ------------------------------------------------------------------------------------------------
 
 def test_the_common_grid_prefers_no_image():

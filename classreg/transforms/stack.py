@@ -26,7 +26,10 @@ from .log_linear import exponential, logarithm
 #: largest entry of the mean logarithm, in mm or shares, below which a group of matrices counts as centred
 CENTRED = 1e-10
 
-#: step towards the mean at which matrices that lie about too widely are left as they are
+#: the same, up to which it is rounding where no further step is found
+ROUNDING = 1e-5
+
+#: step towards the mean at which the search for it is given up, to begin from another place
 LEAST = 1e-3
 
 #: how often a group is mended; the second half of the rounds shrink it
@@ -192,7 +195,8 @@ def centred_matrices(matrices: Sequence[np.ndarray], still: int | None = None) -
     Raises
     ------
     InputError
-        Where a matrix has no real logarithm: it mirrors, or turns by 180 degrees against all.
+        Where a matrix has no real logarithm: it mirrors, or turns by 180 degrees against all; and where they lie about
+        so widely that no mean is found.
     """
     d, out = len(matrices[0]) - 1, [lift(m) for m in matrices]
     if still is not None:
@@ -200,15 +204,27 @@ def centred_matrices(matrices: Sequence[np.ndarray], still: int | None = None) -
         moved = [_affine(m @ back, d) for m in out]
         moved[still] = np.eye(d + 1)
         return moved
-    mean, pace = sum(logarithm(m) for m in out) / len(out), 1.0
-    while np.abs(mean).max() > CENTRED and pace > LEAST:
+    for back in (np.eye(4), *map(np.linalg.inv, out)):  # seen from where they are, and from each of them
+        found, left = _settled([m @ back for m in out])
+        if left <= ROUNDING:
+            return [_affine(m, d) for m in found]
+    for m in out:  # one without a logarithm is named
+        logarithm(m)
+    raise InputError("the images begin turned so widely against each other that there is no mean of their motions: "
+                     "hold one still with gauge=, or begin closer with init=")
+
+
+def _settled(matrices) -> tuple[list[np.ndarray], float]:
+    """Lifted matrices from which their mean was taken until no step makes it smaller, and its largest entry."""
+    out, mean, pace = matrices, _mean(matrices), 1.0
+    while mean is not None and np.abs(mean).max() > CENTRED and pace > LEAST:
         moved = [m @ exponential(-pace * mean)[0] for m in out]
         after = _mean(moved)
         if after is not None and np.abs(after).max() < np.abs(mean).max():
             out, mean, pace = moved, after, min(1.0, 2 * pace)
         else:
             pace /= 2
-    return [_affine(m, d) for m in out]
+    return out, np.inf if mean is None else float(np.abs(mean).max())
 
 
 def _affine(matrix: np.ndarray, d: int) -> np.ndarray:
