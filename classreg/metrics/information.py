@@ -122,12 +122,8 @@ class MutualInformation(Metric):
         out = workspace().buffer(name, warped.shape, warped.dtype)
         for m, h, (p, n, factor, limits) in zip(warped, out, tables):
             origin, scale = bins_of(limits, self.bins)
-            seen = p.sum(0)
-            given = p / np.maximum(seen, 1e-12)
-            slope = np.gradient(given, axis=1)
-            information = (slope**2 / np.maximum(given, 1e-3)).sum(0) * (seen * n > FEWEST)
             workspace().run(histogram.look_up, len(m), m, weight, origin, scale,
-                            information * scale**2 * factor / (n * len(warped)), h)
+                            information(p, n) * scale**2 * factor / (n * len(warped)), h)
         return out
 
 
@@ -153,6 +149,14 @@ class NormalisedMutualInformation(MutualInformation):
             return 0.0, np.zeros_like(p), 1.0
         y = -float((p * (of_f + of_m)).sum()) / joint
         return y - 1, np.where(p > 0, y * both - of_f - of_m, 0.0) / joint, y / joint
+
+
+def information(p: np.ndarray, n: float) -> np.ndarray:
+    """Fisher information on the variable of the columns, per bin squared, of shares (rows, columns) of n samples."""
+    seen = p.sum(0)
+    given = p / np.maximum(seen, 1e-12)
+    slope = np.gradient(given, axis=1)
+    return (slope**2 / np.maximum(given, 1e-3)).sum(0) * (seen * n > FEWEST)
 
 
 def checked_bins(name: str, bins) -> int:

@@ -12,7 +12,9 @@ import numpy as np
 from ...backend import workspace
 from ...errors import OptionError
 from ...image import Image
+from ...kernels.cpu import histogram
 from ...kernels.cpu import stack as kernels
+from ..information import information
 
 
 class GroupMetric:
@@ -41,6 +43,20 @@ def company(weights: np.ndarray, name: str = "company") -> np.ndarray:
     out = workspace().buffer(name, weights.shape, weights.dtype)
     workspace().run(kernels.company, weights.shape[1], weights, out)
     return out
+
+
+def informed_on(stack: np.ndarray, weights: np.ndarray, tables, places):
+    """Curvatures of metrics that tell of each image how it depends on something the group shares.
+
+    The Fisher information of counts `tables[j][c]` (something shared, bins of the image) on the intensities, as of
+    `MutualInformation.curvature`; `places[j][c]` are origin and scale of the bins.
+    """
+    out, alone = workspace().buffer("group curvature", stack.shape, stack.dtype), company(weights)
+    for j, c in np.ndindex(stack.shape[:2]):
+        n, (origin, scale) = max(float(tables[j][c].sum()), 1e-12), places[j][c]
+        told = information(tables[j][c] / n, n) * (scale**2 / (n * stack.shape[0] * stack.shape[1]))
+        workspace().run(histogram.look_up, stack.shape[2], stack[j, c], alone[j], origin, scale, told, out[j, c])
+    return list(out), None
 
 
 def whole(name: str, value, least: int, most: int | None = None) -> int:

@@ -60,3 +60,9 @@ class Congealing(GroupMetric):
         ws.run(kernels.surprise, planes, stack, weights, lone, over, each)
         ws.run(kernels.surprise_adjoint, planes, stack, weights, lone, over, 2 * over / n, out)
         return total(each) / n, list(out)
+
+    def curvature(self, stack: np.ndarray, weights: np.ndarray):
+        """2 c_i / (s^2 sum c): that of images that agree, and no less than that of others (q_i <= W)."""
+        out, lone = workspace().buffer("group curvature", stack.shape, stack.dtype), company(weights)
+        np.multiply(lone[:, None], stack.dtype.type(2 / (self._now**2 * max(total(lone), 1e-12))), out=out)
+        return list(out), None

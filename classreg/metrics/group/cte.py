@@ -29,7 +29,7 @@ from ...errors import unknown
 from ...kernels.cpu import gram as kernels
 from ...kernels.cpu import histogram_pair
 from ..information import bins_of, checked_bins, range_of, table_size, table_slab
-from .base import GroupMetric, adjoints_buffer, company
+from .base import GroupMetric, adjoints_buffer, company, informed_on
 from .components import correlations, joint_weight, leading, standards
 from .pca import ROUNDS, orthogonal_iteration
 
@@ -85,6 +85,7 @@ class CTE(GroupMetric):
         (count, channels, planes), size = stack.shape[:3], table_size(self.bins)
         share, slab = 1 / (count * channels), table_slab(planes)
         along, total = (ws.buffer(f"template {name}", weights.shape[1:], stack.dtype) for name in ("slope", "adjoint"))
+        self._last = [[None] * channels for _ in range(count)]
         for c, parts in enumerate(self._state):
             template, spread = self._template(stack, c, weights, parts)
             total[...] = 0
@@ -93,12 +94,18 @@ class CTE(GroupMetric):
                 tables = np.zeros((-(-planes // slab), size, size))
                 args = stack[j, c], template, alone[j], origin, scale
                 ws.run(histogram_pair.joint_pair, planes, *args, tables, slab=slab)
-                found, score, n = self._uncertain(tables.sum(0))
+                table = self._last[j][c] = tables.sum(0)
+                found, score, n = self._uncertain(table)
                 value += share * found
                 ws.run(histogram_pair.joint_pair_adjoint, planes, *args, score * (share / n), out[j, c], along)
                 total += along
             ws.run(kernels.add_template, planes, total, spread, c, weights, parts[1], out)
         return float(value), list(out)
+
+    def curvature(self, stack: np.ndarray, weights: np.ndarray):
+        """Fisher information on the intensities of each image, given the template, of the last call's tables."""
+        turned = [[table.T for table in tables] for tables in self._last]
+        return informed_on(stack, weights, turned, self._places)
 
     def _uncertain(self, table):
         """Of counts (image, template): the conditional entropy, its derivative by the shares, and the total count."""

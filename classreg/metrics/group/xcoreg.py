@@ -36,7 +36,7 @@ from ...mapping import Mapping
 from ...sampling import sample
 from ...stencil import smooth
 from ..information import bins_of, checked_bins, range_of, table_size, table_slab
-from .base import GroupMetric, above, adjoints_buffer, company, whole
+from .base import GroupMetric, above, adjoints_buffer, company, informed_on, whole
 from .clusters import k_means, memberships, thinned
 
 #: least posterior of any class, and least density
@@ -127,12 +127,17 @@ class XCoReg(GroupMetric):
             self.refresh(stack, weights)
         value, out, alone = 0.0, adjoints_buffer(stack), company(weights)
         share, tables = 1 / (stack.shape[0] * stack.shape[1]), self._tables(stack, alone, self.posterior)
+        self._last = tables
         for j, c in np.ndindex(stack.shape[:2]):
             found, score, n = informed(tables[j, c])
             value -= share * found
             workspace().run(kernels.class_adjoint, stack.shape[2], stack[j, c], alone[j], self.posterior,
                             self._origins[j, c], self._scales[j, c], score * (-share / n), out[j, c])
         return value, list(out)
+
+    def curvature(self, stack: np.ndarray, weights: np.ndarray):
+        """Fisher information on the intensities of each image, given the class, of the last call's tables."""
+        return informed_on(stack, weights, self._last, np.stack([self._origins, self._scales], -1))
 
     def _tables(self, stack, alone, posterior):
         """Weighted counts of classes and bins, (N, C, K, bins)."""
