@@ -287,9 +287,9 @@ def test_the_system_of_a_linear_group_keeps_its_gauge(ndim, still):
         assert 0 < curvature < 1.02 * along @ matrix @ along
 
 
-@pytest.mark.parametrize("name", ["gmm", "variance"])
+@pytest.mark.parametrize("name", ["gmm", "variance", "cte", "congealing"])
 def test_gauss_newton_aligns_a_group(name):
-    """Of images with contrasts of their own (gmm), moved by known shifts, on an oblique grid."""
+    """Of images with contrasts of their own (where that may be), moved by known shifts, on an oblique grid."""
     fixed, moving = check.scene(2)
     moves = np.array([[1.6, -0.8], [-1.9, 1.5], [0.3, -0.7]])
     images = []
@@ -297,7 +297,7 @@ def test_gauss_newton_aligns_a_group(name):
         shift = np.eye(3)
         shift[:2, 2] = check.SHIFT[:2] - move
         warped = sample(moving, Mapping(shift), fixed.grid, 3)[0][0]
-        contrast = 1 if name == "variance" else (1.0, -0.7, 1.5)[k]
+        contrast = 1 if name in ("variance", "congealing") else (1.0, -0.7, 1.5)[k]
         images.append(Image((contrast * warped).reshape(fixed.grid.shape).astype(np.float32), fixed.grid))
     group, control = Stack([LogLinear(fixed.grid, "translation") for _ in images]), Control()
     with Workspace(1):

@@ -57,6 +57,13 @@ def test_rigid_motions_are_found_across_grids_and_contrasts(ndim, method, contra
             assert result.pairwise(1, j).matrix @ result.pairwise(i, 1).matrix == pytest.approx(pair.matrix, abs=1e-9)
 
 
+@pytest.mark.parametrize("method", ["xcoreg", "cte"])
+def test_gauss_newton_aligns_contrasts(method):
+    images, matrices = rigid_group(2, contrasts=(0, 1, 2) if method == "xcoreg" else (0, 1, 1))
+    result = classreg.register_group(images, model="rigid", method=method, init="identity", optimiser="gauss_newton")
+    assert disagreement(result, matrices) < 0.1 * result.grid.resolution
+
+
 def test_an_affine_group_keeps_its_volume():
     images, _ = rigid_group(2)
     result = classreg.register_group(images, model="affine", method="variance", init="identity", iterations=5)
