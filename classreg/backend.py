@@ -128,7 +128,7 @@ class Workspace:
         slab = slab or slab_of(n)
         sums = np.zeros((max(1, ceil(n / slab)), width))
         self.run(kernel, n, *args, sums, slab=slab)
-        return sums.sum(axis=0)
+        return sums[0] if len(sums) == 1 else sums.sum(axis=0)
 
 
 def slab_of(n: int, most: int = 16, slabs: int = 8) -> int:

@@ -35,8 +35,7 @@ def quadratic(theta: np.ndarray, grams, terms, name: str) -> tuple[float, np.nda
     """
     ws = workspace()
     orders = [sorted({term[1][k] for term in terms}) for k in range(3)]
-    gz, gy, gx = (np.stack([axis(*o).diagonals for o in kinds] or np.zeros((1, 7, n))).astype(theta.dtype)
-                  for axis, kinds, n in zip(grams.axes, orders, theta.shape[1:]))
+    gz, gy, gx = (grams.diagonals(axis, orders[axis], n, theta.dtype) for axis, n in enumerate(theta.shape[1:]))
     index = [(b, c, *(orders[k].index(at[k]) for k in range(3))) for _, at, b, c in terms]
     index, factors = np.array(index, np.int64).reshape(-1, 5), np.array([term[0] for term in terms], theta.dtype)
     most = max(3, len(gz))  # so that the common energies share them

@@ -54,6 +54,7 @@ class BSpline:
     scatters = True
     _bands: dict = field(default_factory=dict, repr=False)
     _slopes: dict = field(default_factory=dict, repr=False)
+    _grams: dict = field(default_factory=dict, repr=False)
 
     @property
     def spacing3(self) -> np.ndarray:
@@ -136,7 +137,7 @@ class BSpline:
     def spread(self, step: np.ndarray, at: Grid) -> np.ndarray:
         """The displacement in mm that a step adds on `at`, (d, z, y, x); in the buffer of `forward`."""
         bands = self.bands(self.cells_of(step), at)
-        for axis in (3, 2, 1):
+        for axis in (3, 2, 1)[:self.grid.ndim]:  # along the one sample of a plane there is nothing to do
             step = bands[axis - 1].apply(step, axis, f"bspline {axis}")
         return step
 
@@ -164,8 +165,10 @@ class BSpline:
     def grams(self, theta: np.ndarray, at: Grid) -> Grams:
         """Gram matrices of the basis' derivatives: exact integrals on the lattice."""
         cells = self.cells_of(theta)
-        axes = tuple(partial(spline_gram, n, s) for n, s in zip(cells, self.cell_size(cells)))
-        return Grams(axes, frame_of(self.grid))
+        if cells not in self._grams:
+            axes = tuple(partial(spline_gram, n, s) for n, s in zip(cells, self.cell_size(cells)))
+            self._grams[cells] = Grams(axes, frame_of(self.grid))
+        return self._grams[cells]
 
     def slopes(self, theta: np.ndarray, at: Grid | None = None) -> Slopes:
         """The operator that gives a lattice's derivatives at the corners of its cells and halfway between them."""
@@ -250,8 +253,8 @@ class GridBack:
 
 
 def gather(bands, force: np.ndarray) -> np.ndarray:
-    """The transposed passes along z, y and x."""
-    for axis in (1, 2, 3):
+    """The transposed passes along z, y and x, without z in a plane."""
+    for axis in (1, 2, 3)[3 - len(force):]:
         force = bands[axis - 1].adjoint(force, axis, f"bspline back {axis}")
     return force
 

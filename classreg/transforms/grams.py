@@ -6,7 +6,7 @@ Must not import: metrics, optimisers, numba, cupy, file libraries.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -28,6 +28,15 @@ class Grams:
 
     axes: tuple[Callable[[int, int], Band], ...]
     frame: np.ndarray
+    _diagonals: dict = field(default_factory=dict, repr=False)
+
+    def diagonals(self, axis: int, kinds, n: int, dtype) -> np.ndarray:
+        """Diagonals (see `Band.diagonals`) for some pairs of orders along an axis of n coefficients, (pairs, 7, n)."""
+        key = axis, tuple(kinds), dtype
+        if key not in self._diagonals:
+            found = [self.axes[axis](*orders).diagonals for orders in kinds]
+            self._diagonals[key] = np.stack(found or np.zeros((1, 7, n))).astype(dtype)
+        return self._diagonals[key]
 
 
 def frame_of(grid: Grid) -> np.ndarray:
