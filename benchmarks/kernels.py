@@ -91,6 +91,8 @@ def energies(shape):
     yield slopes.rigidity, "", z, 16, (fresh, none, push, np.eye(3), 1.0, *end)
     yield dense.turn, "", z, 16, (fresh[0], fresh[1], push, fresh[2])
     yield filters.damp, "", z, 16, (fresh[0, 0], *(np.ones(k) for k in shape), 1)
+    yield filters.damp_elastic, "", z + 1, 16, (fresh[0], *(np.linspace(0, 1, k + 1) for k in shape), 1.0, 1.0)
+    yield filters.rotate, "", z, 16, (fresh[0], np.eye(3), np.zeros(3), fresh[1])
 
 
 def cases(shape):
@@ -216,7 +218,7 @@ def described(image, weight):
     yield descriptors.mismatch, "12 pairs", z, 16, (fixed, weight, 1e-3, 1e3, 1.0, 1.0, count, moving,
                                                       np.empty_like(image), sums(z, 16, 1))
     turned = np.empty((len(moving), *(np.array(image.shape) + 2)), np.float32)
-    yield descriptors.spread, "12 pairs", z + 2, 16, (wide, there, *geometry, moving, count, turned)
+    yield descriptors.spread, "12 pairs", z + 2, 16, (wide, there, *geometry, moving, turned)
     yield descriptors.collect, "12 pairs", z, 16, (turned, patch.first, patch.margin, np.zeros_like(image))
 
 
