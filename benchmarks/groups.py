@@ -24,6 +24,7 @@ import argparse
 import ctypes
 import json
 import os
+import subprocess
 import sys
 from functools import lru_cache
 from itertools import product
@@ -33,6 +34,7 @@ import numpy as np
 
 import classreg
 from classreg.evaluate import group_folding, group_overlap, group_surfaces, measured, warping_index
+from classreg.pyramid import shrink
 
 sys.path.insert(0, str(Path(__file__).parent))
 from group_cases import CONTRASTS, contrasts, deformations, deformed, motions, moved, rigid_errors, subjects
@@ -99,7 +101,7 @@ def rigid(data: Path, task: dict) -> dict:
     where = (data, *(task[k] for k in ("experiment", "group", "set", "draw")))
     images, truths, points = rigid_scene(*where)
     still = [np.eye(points.shape[1] + 1)] * len(images)
-    warm(images, task["method"], "rigid")
+    warm(contrasts(data, task["group"], *RIGID[task["experiment"]][:2]).images, task["method"], "rigid")
     matrices, seconds = (still, 0.0) if task["start"] == "identity" else started(*where, task["start"])
     with measured() as cost:
         result = classreg.register_group(images, model="rigid", method=task["method"], init=matrices)
@@ -197,11 +199,18 @@ _warm = set()
 
 
 def warm(images, method, model) -> None:
-    """Load the kernels that a run needs before it is timed."""
-    key = str(method), model, images[0].grid.ndim, len(images)
+    """Load the kernels that a run needs before it is timed, with small images."""
+    key = str(method), model, images[0].grid.ndim
     if key not in _warm:
-        classreg.register_group(images, model=model, method=method, iterations=1, init="identity")
+        small = [shrink(image, 4 * image.grid.resolution) for image in images[:2]]
+        classreg.register_group(small, model=model, method=method, iterations=1, init="identity")
         _warm.add(key)
+
+
+def code() -> str:
+    """The last commit that changed the package."""
+    ask = ["git", "log", "-1", "--format=%h", "--", str(Path(classreg.__file__).parent)]
+    return subprocess.run(ask, cwd=Path(__file__).parent, capture_output=True, text=True).stdout.strip() or "unknown"
 
 
 def run(data: Path, task: dict) -> dict:
@@ -245,7 +254,7 @@ def main():
     args.output.mkdir(parents=True, exist_ok=True)
     file, now = args.output / "groups.json", machine(len(os.sched_getaffinity(0)))
     report = json.loads(file.read_text()) if file.exists() else {"rows": []}
-    report["machine"], order = now, {tuple(task.values()): k for k, task in enumerate(tasks(DRAWS))}
+    report["machine"], commit, order = now, code(), {tuple(task.values()): k for k, task in enumerate(tasks(DRAWS))}
     wanted = [task for task in tasks(args.draws) if task["experiment"] in args.only
               and task["method"] in (args.methods or (task["method"],))
               and task["group"] in (args.groups or (task["group"],))]
@@ -257,7 +266,7 @@ def main():
         found = run(data, task)
         print(*key, {k: round(v, 3) for k, v in found.items() if isinstance(v, float)} or found, flush=True)
         report["rows"] = [row for row in report["rows"] if tuple(row[k] for k in KEY) != key]
-        report["rows"].append({**task, **found, "commit": now["commit"]})
+        report["rows"].append({**task, **found, "commit": commit})
         report["rows"].sort(key=lambda row: order.get(tuple(row[k] for k in KEY), len(order)))
         write(report, args.output)
     write(report, args.output)
