@@ -240,6 +240,8 @@ def main():
     parser.add_argument("--only", nargs="+", choices=EXPERIMENTS, default=EXPERIMENTS)
     parser.add_argument("--groups", nargs="+", choices=(*CONTRASTS, "groupwise", "pairwise"))
     parser.add_argument("--methods", nargs="+", help=f"{', '.join(METHODS)}, or what `subjects` has")
+    parser.add_argument("--sets", nargs="+", help="hard, easy, still, or models")
+    parser.add_argument("--starts", nargs="+", help="auto, identity")
     parser.add_argument("--draws", type=int, default=DRAWS)
     parser.add_argument("--again", action="store_true", help="run what is there anew")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
@@ -255,9 +257,9 @@ def main():
     file, now = args.output / "groups.json", machine(len(os.sched_getaffinity(0)))
     report = json.loads(file.read_text()) if file.exists() else {"rows": []}
     report["machine"], commit, order = now, code(), {tuple(task.values()): k for k, task in enumerate(tasks(DRAWS))}
+    some = {"group": args.groups, "set": args.sets, "start": args.starts, "method": args.methods}
     wanted = [task for task in tasks(args.draws) if task["experiment"] in args.only
-              and task["method"] in (args.methods or (task["method"],))
-              and task["group"] in (args.groups or (task["group"],))]
+              and all(str(task[key]) in given for key, given in some.items() if given)]
     done = {tuple(row[k] for k in KEY) for row in report["rows"] if "error" not in row} if not args.again else set()
     for task in wanted:
         key = tuple(task.values())
