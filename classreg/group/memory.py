@@ -33,7 +33,7 @@ PAIRWISE = {"lncc": 7, "nmi": 0, "mi": 0, "ncc": 0, "ssd": 0}
 
 #: values per sample that starts of classes are found on: of each intensity, with its weight in float64 and what
 #: compares them with centres, the thinned images beside; and of each class, its distances
-STARTING, DISTANCES = 8, 7.5
+STARTING, DISTANCES = 9, 7.5
 
 #: fields on a level's grid, per image (a spline's are kept until the way back), and once
 FIELDS = {"log_linear": (0, 0), "bspline": (1, 1), "dense": (0, 1), "velocity": (2, 1)}

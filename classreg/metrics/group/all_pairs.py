@@ -90,7 +90,8 @@ class AllPairs:
         for i, j in chosen - self._ready.keys():
             self._ready[i, j] = copy(self.metric)
             self._ready[i, j].prepare(self._images[i], self._images[j], self._grid)
-        self._pairs = [(i, j, self._ready[i, j]) for i, j in sorted(chosen)]
+        self._ready = {pair: self._ready[pair] for pair in sorted(chosen)}
+        self._pairs = [(*pair, metric) for pair, metric in self._ready.items()]
 
     def __call__(self, stack: np.ndarray, weights: np.ndarray):
         """Value, and one adjoint per image."""
