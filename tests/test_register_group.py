@@ -335,7 +335,7 @@ def ramp(*shape, **more):
     ([ramp(9, 9), ramp(9, 9)], {"seed": -1}, OptionError, "seed"),
     ([ramp(9, 9), ramp(9, 9)], {"optimiser": "gauss_newton", "model": "bspline"}, OptionError, "lbfgs"),
     ([ramp(9, 9), ramp(9, 9)], {"optimiser": "newton_cg"}, OptionError, "lbfgs"),
-    ([ramp(9, 9), ramp(9, 9)], {"optimiser": "gauss_newton", "model": "rigid", "method": "cte"}, OptionError,
+    ([ramp(9, 9), ramp(9, 9)], {"optimiser": "gauss_newton", "model": "rigid", "method": "pca"}, OptionError,
      "a curvature"),
     ([ramp(9, 9), ramp(9, 9)], {"reference": Grid.from_spacing((9, 9, 9))}, InputError, "the reference is 3-D"),
     ([ramp(9, 9), ramp(9, 9)], {"plan": Plan("rigid", "auto", ())}, OptionError, "the plan of a pair"),

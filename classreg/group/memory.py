@@ -41,6 +41,12 @@ FIELDS = {"log_linear": (0, 0), "bspline": (1, 1), "dense": (0, 1), "velocity": 
 #: sets of parameters of all images alive at once
 PARAMETERS = {"gauss_newton": 0, "lbfgs": 7, "descent": 5, "adam": 8, "greedy": 2}
 
+#: values per sample, channel and image of curvatures, which some metrics make anew while the last ones are there
+CURVATURE = {"gauss_newton": 1.75, "greedy": 1}
+
+#: bytes per point at which images are looked for that all see it, at most so many points
+SEEN, POINTS = 140, 200_000
+
 #: bytes per sample of an image that finds what lies nearest to its mask
 FILLING = 30
 
@@ -87,6 +93,8 @@ def phases(plan: Plan, images: Sequence[Image], grid: Grid) -> Iterator[tuple[st
     floats = VALUE * sum(image.array.size + (image.weight is not None) * image.grid.size for image in images)
     yield "normalising", floats + max(max(memory.normalising(i), FILLING * (i.weight is not None) * i.grid.size)
                                       for i in images)
+    if any(getattr(models.build_method(stage.metric), "joint", False) for stage in plan.stages):
+        yield "the overlap of all images", floats + SEEN * min(POINTS, *map(_counted, images))
     if plan.init in ("auto", "pairwise"):
         coarse = max(float(np.max(image.grid.extent)) for image in images) / 32
         yield "the start", floats + max(memory.shrinking(image, coarse) for image in images)
@@ -99,6 +107,10 @@ def phases(plan: Plan, images: Sequence[Image], grid: Grid) -> Iterator[tuple[st
             yield f"{stage.name}, folds", floats + VALUE * (memory.MENDED * grid.size + 2 * theta)
     if plan.stages:
         yield "the result", _result(plan.stages[-1], len(images), grid, floats)
+
+
+def _counted(image: Image) -> int:
+    return image.grid.size if image.weight is None else int(np.count_nonzero(image.weight))
 
 
 def _level(stage: Stage, level: Level, images: Sequence[Image], common: Grid) -> tuple[float, float]:
@@ -116,8 +128,7 @@ def _level(stage: Stage, level: Level, images: Sequence[Image], common: Grid) ->
     used, each, classes = _metric(stage.metric, channels, count)
     stack = copies + (count * (channels + 1) + masks) * size
     each += channels + memory.HELD.get(optimiser, 0)  # adjoints, and the weights of a line search
-    if optimiser in ("gauss_newton", "greedy"):
-        each += channels
+    each += channels * CURVATURE.get(optimiser, 0)
     fields, once = FIELDS[transform]
     fields, theta = d * size * (fields * count + once), 0.0
     if transform == "bspline":
