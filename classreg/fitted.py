@@ -131,16 +131,16 @@ class FittedTransform:
         grid = self.grid if grid is None else grid
         return self.on(grid).total_displacement(grid)
 
-    def map_points(self, points, frm: str = "fixed", to: str = "moving", space: str = "world") -> np.ndarray:
+    def map_points(self, points, frm: str | None = None, to: str | None = None, space: str = "world") -> np.ndarray:
         """Points of one end to the other.
 
         Parameters
         ----------
         points : array, (n, d)
-        frm, to : str
-            Ends of this transform, in either order; the backward direction is solved point by point, or followed back
-            along the velocity if there is one. Where both ends have one name, as after `t.compose(t.inverse())`, give
-            it twice: points are mapped forward.
+        frm, to : str, optional
+            Ends of this transform, in either order, forward by default; the backward direction is solved point by
+            point, or followed back along the velocity if there is one. Where both ends have one name, as after
+            `t.compose(t.inverse())`, points are mapped forward.
         space : {"world", "index", "pixel"}
             LPS mm; array index (z, y, x); pixel (x, y, z). Input and output each in their own image.
 
@@ -160,8 +160,12 @@ class FittedTransform:
         if space not in SPACES:
             raise unknown("space", space, SPACES)
         for end in (frm, to):
-            if end not in ends:
+            if end is not None and end not in ends:
                 raise unknown("end", end, ends)
+        if frm is None:
+            frm = self.to if to == self.frm != self.to else self.frm
+        if to is None:
+            to = self.frm if frm == self.to else self.to
         if frm == to and self.frm != self.to:
             raise OptionError(f"frm and to are both {frm!r}; this transform goes from {self.frm!r} to {self.to!r}")
         points = np.atleast_2d(real_numbers(points, "points").astype(float))

@@ -293,6 +293,9 @@ def test_inverse_of_a_fitted_transform(kind, ndim):
     assert len(there) > 20
     ends = dict(frm="moving", to="fixed")
     close(inverse.map_points(there, **ends), transform.map_points(there, **ends), 0.3)
+    for forward in ({}, {"frm": "moving"}, {"to": "fixed"}):  # an end that is not named follows from the other
+        np.testing.assert_array_equal(inverse.map_points(there, **forward), inverse.map_points(there, **ends))
+    np.testing.assert_array_equal(transform.map_points(there, to="fixed"), transform.map_points(there, **ends))
 
 
 @KINDS
@@ -346,7 +349,7 @@ def test_map_points_refuses_what_it_cannot_map():
     for points, options, error, message in [
             ([[1, 2, 3]], dict(space="voxel"), OptionError, "unknown space 'voxel'.*: index, pixel, world"),
             ([[1, 2, 3]], dict(to="atlas"), OptionError, "unknown end 'atlas'.*Allowed: fixed, moving"),
-            ([[1, 2, 3]], dict(to="fixed"), OptionError, "frm and to are both 'fixed'"),
+            ([[1, 2, 3]], dict(frm="fixed", to="fixed"), OptionError, "frm and to are both 'fixed'"),
             ([[1, 2]], {}, InputError, r"points must be \(n, 3\); got \(1, 2\)"),
             ([[1, np.nan, 3]], {}, InputError, "1 of 1 points are not finite")]:
         with pytest.raises(error, match=message):
