@@ -16,7 +16,7 @@ from .. import memory
 from ..grid import Grid
 from ..image import Image
 from ..memory import VALUE, Prediction
-from ..metrics.group.clusters import SAMPLES
+from ..metrics.group.clusters import step_of
 from ..planning import Plan, Stage
 from ..pyramid import factors
 from ..schedule import Level
@@ -151,7 +151,8 @@ def _level(stage: Stage, level: Level, images: Sequence[Image], common: Grid) ->
     sets += 2 * len(energies)
     fields += memory.ENERGIES * theta * (len(slopes) < len(energies))
     held = stack + (used + each * count) * size + fields + sets * count * theta
-    thinned = min(size, SAMPLES) * (count * channels * STARTING + classes * DISTANCES) * (classes > 0)
+    thinned = np.prod([-(-n // step_of(grid.shape)) for n in grid.shape]) * (classes > 0)
+    thinned *= count * channels * STARTING + classes * DISTANCES
     return VALUE * held, VALUE * (stack + (used + count) * size + thinned)
 
 

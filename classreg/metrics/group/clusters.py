@@ -21,11 +21,16 @@ SAMPLES = 1 << 14
 ROUNDS = 12
 
 
-def thinned(stack: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Every s-th sample along each axis, copied, so that about `SAMPLES` remain."""
-    shape = weights.shape[1:]
+def step_of(shape) -> int:
+    """Samples from one that is kept to the next, along each axis of a grid."""
     long = [n for n in shape if n > 1]
-    step = ceil((np.prod(shape) / SAMPLES) ** (1 / max(len(long), 1)))
+    return ceil((np.prod(shape) / SAMPLES) ** (1 / max(len(long), 1)))
+
+
+def thinned(stack: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Every s-th sample along each axis, copied, so that at most about `SAMPLES` remain."""
+    shape = weights.shape[1:]
+    step = step_of(shape)
     at = (..., *(slice(step // 2 if n > step else 0, None, step) for n in shape))
     return np.ascontiguousarray(stack[at]), np.ascontiguousarray(weights[at])
 
