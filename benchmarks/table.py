@@ -1,25 +1,29 @@
 """The table of a paper from one command: baselines, models and other programs on real pairs with a known truth.
 
     CLASSREG_DATA=FOLDER GREEDY_PYTHON=... ANTS_PYTHON=... ELASTIX_PYTHON=... python benchmarks/table.py
-        [--cases pairs|slices] [--only CASE ...] [--methods NAME ...] [--runs FOLDER] [--time-limit S] [--list]
+        [--cases pairs|slices|pictures] [--only CASE ...] [--methods NAME ...] [--runs FOLDER] [--time-limit S] [--list]
 
 `pairs` are the 3-D pairs of CLASSREG_DATA that have labels or landmarks, `slices` ten 2-D slices of ten subjects with
-manual labels, each registered to the next. The variables say which Python holds which program (see `guests`); one that
-is not set is left out, and named. No method is given a mask, since the programs are run without.
+manual labels, each registered to the next, `pictures` plain pictures with landmarks or curves (see `table_cases`). The
+variables say which Python holds which program (see `guests`); one that is not set is left out, and named. No method is
+given a mask, since the programs are run without.
 
 The runs go to a folder of their own (--runs), from which a comparison that was stopped goes on; the table goes to
-`results/table.md` or `results/table-slices.md`, the numbers beside it as CSV. Leave the machine alone meanwhile.
+`results/table.md`, or `table-slices.md` and `table-pictures.md`, the numbers beside it as CSV. Leave the machine alone
+meanwhile.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import re
 import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from table_cases import CASES, write_cases
 
 from classreg.baselines import BASELINES
 from classreg.compare import MEASURES, compare
@@ -39,42 +43,6 @@ REFERENCE = "classreg-bspline"
 EACH = ("dice", "tre", "hd95", "folding")
 
 
-def pairs(data: Path) -> list[dict]:
-    """The 3-D pairs with labels or landmarks."""
-    rows = []
-    for folder in sorted((data / "pairs").iterdir()):
-        row = {"case": folder.name}
-        for kind, suffix in (("", ".nii.gz"), ("_labels", ".nii.gz"), ("_points", ".csv")):
-            files = {f"{end}{kind}": folder / f"{end}{kind}{suffix}" for end in ("fixed", "moving")}
-            if all(path.is_file() for path in files.values()):
-                row.update({name: str(path.absolute()) for name, path in files.items()})
-        if "fixed" in row and ("fixed_labels" in row or "fixed_points" in row):
-            rows.append({**row, **_labels(folder)})
-    return rows
-
-
-def slices(data: Path) -> list[dict]:
-    """Each of the labelled slices registered to the next."""
-    folder = data / "groups" / "brain-2d-labelled"
-    numbers = sorted(path.name[len("image_"):-len(".nii.gz")] for path in folder.glob("image_*.nii.gz"))
-    rows = []
-    for fixed, moving in zip(numbers, numbers[1:] + numbers[:1]):
-        row = {"case": f"{fixed}-{moving}"}
-        for end, number in (("fixed", fixed), ("moving", moving)):
-            row[end] = str((folder / f"image_{number}.nii.gz").absolute())
-            row[f"{end}_labels"] = str((folder / f"labels_{number}.nii.gz").absolute())
-        rows.append({**row, **_labels(folder)})
-    return rows
-
-
-CASES = {"pairs": pairs, "slices": slices}
-
-
-def _labels(folder: Path) -> dict:
-    found = json.loads((folder / "case.json").read_text()).get("evaluation_labels")
-    return {"labels": " ".join(map(str, found))} if found else {}
-
-
 def methods() -> tuple[dict, list[str]]:
     """All rows, and the programs that no variable names a Python for."""
     file = HERE / "guests" / "guests.json"
@@ -86,17 +54,6 @@ def methods() -> tuple[dict, list[str]]:
             del guests[name]
     kept = {method.name: method for method in read_methods(guests, file.parent)} if guests else {}
     return {**{name: f"baseline:{name}" for name in BASELINES}, **OURS, **kept}, missing
-
-
-def write_cases(rows: list[dict], path: Path) -> Path:
-    """The table of cases, as `classreg compare` reads it."""
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
 
 
 def case_by_case(table) -> str:
@@ -133,7 +90,8 @@ def main():
     data = Path(os.environ.get("CLASSREG_DATA", ""))
     if not os.environ.get("CLASSREG_DATA") or not (data / "pairs").is_dir():
         parser.error(f"{data / 'pairs'} is no folder: set CLASSREG_DATA to the folder that holds the pairs")
-    cases, (rows, missing) = CASES[args.cases](data), methods()
+    folder = args.runs / args.cases
+    cases, (rows, missing) = CASES[args.cases](data, folder), methods()
     if args.list:
         print("cases:", ", ".join(case["case"] for case in cases), "\nrows:", ", ".join(rows))
         return
@@ -147,7 +105,6 @@ def main():
     def tell(event):
         print(f"{event.done}/{event.total} {event.what}: {event.method}, {event.case} {event.text}", file=sys.stderr)
 
-    folder = args.runs / args.cases
     listed = [row if not isinstance(row, str) else {name: row} for name, row in rows.items()]
     table = compare(write_cases(cases, folder / "cases.csv"), listed, folder, time_limit=args.time_limit, callback=tell,
                     reference=REFERENCE if REFERENCE in rows else None)
