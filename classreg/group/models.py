@@ -50,7 +50,8 @@ def group_plan(model: str, method: dict, grid: Grid, init: str, gauge: str, fact
     for kind in BEFORE.get(model, ("rigid", "affine")):
         stages.append(_linear(kind, grid, method, None, None, None, models.START[kind] ** grid.ndim))
     if model in LINEAR:
-        stages.append(_linear(model, grid, method, factors, iterations, optimiser, models.ENOUGH))
+        # linear interpolation blurs images that lie between the samples, which entropies take for agreement
+        stages.append(replace(_linear(model, grid, method, factors, iterations, optimiser, models.ENOUGH), order=3))
     else:
         stages.append(models.deformable_stage(model, grid, method, factors, iterations, optimiser, defaults=DEFORMABLE))
     if temporal:
