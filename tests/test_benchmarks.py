@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
 
 import classreg
 from classreg.datasets import head_phantom
@@ -19,7 +18,6 @@ from classreg.fitted import FittedTransform
 from classreg.grid import Grid
 from classreg.image import Image
 from classreg.io import load
-from classreg.io.points import load_points
 from classreg.resample import resample
 
 FOLDER = Path(classreg.__file__).parents[1] / "benchmarks"
@@ -200,16 +198,3 @@ def test_groups_run_the_first_draws_of_everything_first(script, monkeypatch):
     monkeypatch.delenv("CLASSREG_DATA", raising=False)
     done = subprocess.run([sys.executable, str(FOLDER / "groups.py")], capture_output=True, text=True)
     assert done.returncode == 2 and "CLASSREG_DATA" in done.stderr
-
-
-def test_pictures_of_the_table_are_grey_with_pixels_of_one_mm(script, tmp_path):
-    module, picture, points = script("table_cases"), tmp_path / "a.jpg", tmp_path / "a.csv"
-    colours = sitk.GetImageFromArray(np.full((6, 8, 3), (30, 60, 90), np.uint8), isVector=True)
-    colours.SetSpacing((.36, .36))
-    sitk.WriteImage(colours, str(picture))
-    points.write_text(",X,Y\n1,5,2\n2,3,4\n")
-    grey = load(module["_grey"](picture, tmp_path / "a.nii.gz"))
-    assert grey.grid.shape == (6, 8) and np.allclose(grey.grid.spacing, 1)
-    assert np.allclose(grey.grid.to_world([[2, 3]]), [[3, 2]])
-    assert np.allclose(grey.array, 60, atol=3)
-    assert load_points(module["_points"](points, tmp_path / "b.csv")) == [[5, 2], [3, 4]]
