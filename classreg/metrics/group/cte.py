@@ -14,6 +14,8 @@ N.
 Where images are missing, T = (1 + r) / (r + sum w_j e_j^2) sum w_j e_j Z_j, the estimate of the score from those seen,
 with r = 1 / N. direction="template|image" is H(T | u_j), S_j = - log(P_j / P_j(a)), which some code takes instead.
 A template that leans on few images sees little of other contrasts: start near, or use xcoreg.
+H(u_j | T) = H(u_j, T) - H(T) also falls where misaligned images make a template of more entropy: deformable models can
+leave a good alignment for it, those of the other direction less.
 Source: Polfliet et al., Medical Image Analysis 2018, doi:10.1016/j.media.2018.02.003; what is done where images are
 missing is ours.
 
