@@ -73,7 +73,7 @@ def predict(plan: Plan, images: Sequence[Image], grid: Grid | None = None, base:
     >>> images = [Image(np.zeros((64, 64, 64), np.float32), Grid.from_spacing((64, 64, 64)))] * 20
     >>> plan = models.group_plan("rigid", {"name": "pca"}, images[0].grid, "identity", "mean")
     >>> predict(plan, images, base=0)
-    Prediction(bytes=106954752, phase='rigid, level 2 of 2')
+    Prediction(bytes=156237824, phase='rigid, level 2 of 2')
     """
     if grid is None:
         grid = common_grid([image.grid for image in images], [np.eye(images[0].grid.ndim + 1)] * len(images))
