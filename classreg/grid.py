@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import permutations
 
 import numpy as np
 
@@ -33,6 +34,20 @@ def lower(matrix: np.ndarray, ndim: int) -> np.ndarray:
         return matrix
     keep = [0, 1, 3]
     return matrix[np.ix_(keep, keep)]
+
+
+def nearest_axes(axes: np.ndarray, others: np.ndarray) -> tuple[list[int], np.ndarray]:
+    """In which order and sense unit vectors lie nearest to others, both (d, d) in columns: axes[:, order] * signs.
+
+    Examples
+    --------
+    >>> order, signs = nearest_axes(np.array([[0.0, -1.0], [1.0, 0.0]]), np.eye(2))
+    >>> order, signs.tolist()
+    ([1, 0], [-1, 1])
+    """
+    cosines, d = others.T @ axes, len(axes)
+    order = max(permutations(range(d)), key=lambda p: np.abs(cosines[range(d), p]).sum())
+    return list(order), np.where(cosines[range(d), order] < 0, -1, 1)
 
 
 def _fixed(array: np.ndarray) -> np.ndarray:

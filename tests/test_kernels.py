@@ -23,6 +23,7 @@ from classreg.kernels.cpu import (
     sample,
     sample_cubic,
 )
+from classreg.kernels.cpu.fetching import LARGE
 from classreg.spline import band
 from classreg.stencil import gaussian_taps
 from classreg.warmup import kernels
@@ -134,6 +135,28 @@ def test_linear_warp_and_force(ndim, dtype, with_field):
     close(weight, inside, tolerance(dtype))
     force, = run(sample.force, s.shape[0], *args, s.adjoint, outs=(np.empty((ndim, *s.shape), dtype),))
     close(force, reference.force(*args, s.adjoint), tolerance(dtype))
+
+
+@DTYPES
+def test_what_is_fetched_ahead_of_a_large_image(dtype):
+    """Rows that do not fill a block, some samples beyond the image: the same values, and nothing else is touched."""
+    s = Scene(3, dtype)
+    shape, source = (2, 7, 9), (181, 160, 150)
+    image = np.random.default_rng(1).random((1, *source), dtype)
+    assert image.size > LARGE
+    matrix = s.matrix * 20
+    matrix[:, 3] = 12.0, 3.5, 20.25
+    field = np.ascontiguousarray(s.field[:, :2, :7, :9])
+    args = (image, matrix, s.push, field)
+    out = np.empty((1, *shape), dtype)
+    warped, weight = run(sample.warp, 2, *args, outs=(out, out[0]))
+    expected, inside = reference.warp(*args, shape)
+    assert 0.2 < inside.mean() < 0.9
+    close(warped, expected, tolerance(dtype))
+    close(weight, inside, tolerance(dtype))
+    adjoint = np.ascontiguousarray(s.adjoint[:1, :2, :7, :9])
+    force, = run(sample.force, 2, *args, adjoint, outs=(np.empty((3, *shape), dtype),))
+    close(force, reference.force(*args, adjoint), tolerance(dtype))
 
 
 @DTYPES

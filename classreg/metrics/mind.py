@@ -19,7 +19,6 @@ Must not import: transforms, optimisers, engine, numba, cupy.
 
 from __future__ import annotations
 
-from itertools import permutations
 from numbers import Integral
 
 import numpy as np
@@ -27,6 +26,7 @@ import numpy as np
 from ..backend import workspace
 from ..descriptors import Patch, describe, distances, limits, padded
 from ..errors import OptionError, unknown
+from ..grid import nearest_axes
 from ..image import Image
 from ..kernels.cpu import descriptors as kernels
 from ..kernels.cpu import pointwise
@@ -152,10 +152,8 @@ def along_world(grid) -> tuple[list[int], np.ndarray]:
 
     So that channels mean the same in images whose axes are flipped or permuted.
     """
-    lead = 3 - grid.ndim
-    cosines = (grid.affine3[:3, :3] / grid.spacing3)[:grid.ndim, lead:]
-    order = max(permutations(range(grid.ndim)), key=lambda p: np.abs(cosines[range(grid.ndim), p]).sum())
-    signs = np.ones(3, int)
-    for world, axis in enumerate(order):
-        signs[lead + axis] = 1 if cosines[world, axis] >= 0 else -1
-    return [lead + axis for axis in order], signs
+    lead, signs = 3 - grid.ndim, np.ones(3, int)
+    order, senses = nearest_axes(grid.axes, np.eye(grid.ndim))
+    axes = [lead + axis for axis in order]
+    signs[axes] = senses
+    return axes, signs

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..errors import InputError
-from ..grid import Grid, lower
+from ..grid import Grid, lower, nearest_axes
 from ..mapping import Mapping
 from ..stencil import dot, total
 from . import log_linear
@@ -169,13 +169,7 @@ def template(fixed: Grid, moving: Grid, matrix: np.ndarray) -> Grid:
 def like(affine, shape, fixed):
     """An affine and shape with axes reordered and turned round to those of `fixed` that they are nearest to."""
     d = len(shape)
-    cosines = fixed.affine[:d, :d].T @ (affine[:d, :d] / np.linalg.norm(affine[:d, :d], axis=0))
-    cosines /= fixed.spacing[:, None]
-    order, signs, left = [0] * d, np.ones(d), np.abs(cosines)
-    for _ in range(d):
-        a, b = np.unravel_index(np.argmax(left), left.shape)
-        order[a], signs[a] = b, np.sign(cosines[a, b])
-        left[a], left[:, b] = -1, -1
+    order, signs = nearest_axes(affine[:d, :d] / np.linalg.norm(affine[:d, :d], axis=0), fixed.axes)
     shape, out = np.array(shape)[order], np.eye(d + 1)
     out[:d, :d] = affine[:d, :d][:, order] * signs
     out[:d, d] = affine[:d, d] + affine[:d, :d][:, order] @ np.where(signs < 0, shape - 1, 0)

@@ -8,6 +8,10 @@ of `push` is zero. Coordinates are clamped; the weight is 1 inside and fades to 
 import numpy as np
 
 from . import inline, kernel
+from .fetching import LARGE, STRIDE, fetch
+
+#: rows of samples that are placed, and fetched, before the first of them is taken
+ROWS = 4
 
 
 @inline
@@ -24,34 +28,52 @@ def cell(p, n):
 
 
 @inline
-def places(matrix, push, field, z, y, pz, py, px):
-    """Positions of a row of samples, into pz, py, px."""
+def places(matrix, push, field, z, y, s, pz, py, px):
+    """Positions of a row of samples, into pz, py, px from number s on."""
     T = pz.dtype.type
-    X = len(pz)
+    X = np.uint64(len(pz) // ROWS)
     last = field.shape[0] - 1
     bz = matrix[0, 0] * z + matrix[0, 1] * y + matrix[0, 3]
     by = matrix[1, 0] * z + matrix[1, 1] * y + matrix[1, 3]
     bx = matrix[2, 0] * z + matrix[2, 1] * y + matrix[2, 3]
     mz, my, mx = matrix[0, 2], matrix[1, 2], matrix[2, 2]
     for x in range(X):
-        pz[x], py[x], px[x] = T(bz + mz * x), T(by + my * x), T(bx + mx * x)
+        pz[s + x], py[s + x], px[s + x] = T(bz + mz * x), T(by + my * x), T(bx + mx * x)
     if field.shape[1] > 0:
         a0, a1, a2 = T(push[0, 0]), T(push[0, 1]), T(push[0, 2])
         b0, b1, b2 = T(push[1, 0]), T(push[1, 1]), T(push[1, 2])
         c0, c1, c2 = T(push[2, 0]), T(push[2, 1]), T(push[2, 2])
         for x in range(X):
             u, v, w = field[0, z, y, x], field[1, z, y, x], field[last, z, y, x]
-            pz[x] += a0 * u + a1 * v + a2 * w
-            py[x] += b0 * u + b1 * v + b2 * w
-            px[x] += c0 * u + c1 * v + c2 * w
+            pz[s + x] += a0 * u + a1 * v + a2 * w
+            py[s + x] += b0 * u + b1 * v + b2 * w
+            px[s + x] += c0 * u + c1 * v + c2 * w
+
+
+@inline
+def ahead(image, at, s):
+    """Fetch what a row of cells, from number s on, takes from all channels of a large image."""
+    C, D, H, W = image.shape
+    if C * D * H * W <= LARGE:
+        return
+    flat, size = image.reshape(C * D * H * W), np.uint64(D * H * W)
+    sz, sy = np.uint64(H * W if D > 1 else 0), np.uint64(W if H > 1 else 0)
+    for c in range(C):
+        first = np.uint64(c) * size
+        for x in range(np.uint64(0), np.uint64(len(at) // ROWS), np.uint64(STRIDE)):
+            i = first + at[s + x]
+            fetch(flat, i)
+            fetch(flat, i + sy)
+            fetch(flat, i + sz)
+            fetch(flat, i + sz + sy)
 
 
 @kernel
 def warp(z0, z1, slab, image, matrix, push, field, out, weight):
     """out[c] = image[c] at p, weight = how far inside p is.
 
-    Rows at a time, so that positions fill vector registers. Cells are unsigned: an index that might be negative costs
-    as much as the load.
+    Rows at a time, so that positions fill vector registers, and some at once, so that what they need is fetched by the
+    time it is taken. Cells are unsigned: an index that might be negative costs as much as the load.
     """
     C, D, H, W = image.shape
     _, Z, Y, X = out.shape
@@ -61,31 +83,41 @@ def warp(z0, z1, slab, image, matrix, push, field, out, weight):
     tz, ty, tx = T(D - 1), T(H - 1), T(W - 1)
     lz, ly, lx = np.int32(max(D - 2, 0)), np.int32(max(H - 2, 0)), np.int32(max(W - 2, 0))
     flat = image.reshape(C, D * H * W)
-    at = np.empty(X, np.uint64)
-    pz, py, px = np.empty(X, out.dtype), np.empty(X, out.dtype), np.empty(X, out.dtype)
+    n, width = ROWS * X, np.uint64(X)
+    at = np.empty(n, np.uint64)
+    pz, py, px = np.empty(n, out.dtype), np.empty(n, out.dtype), np.empty(n, out.dtype)
     for z in range(z0, z1):
-        for y in range(Y):
-            places(matrix, push, field, z, y, pz, py, px)
-            for x in range(X):
-                qz, qy, qx = min(max(pz[x], T(0)), tz), min(max(py[x], T(0)), ty), min(max(px[x], T(0)), tx)
-                weight[z, y, x] = (max(T(0), T(1) - oz * abs(pz[x] - qz)) * max(T(0), T(1) - oy * abs(py[x] - qy))
-                                   * max(T(0), T(1) - ox * abs(px[x] - qx)))
-                iz, iy, ix = min(max(np.int32(qz), 0), lz), min(max(np.int32(qy), 0), ly), min(max(np.int32(qx), 0), lx)
-                pz[x], py[x], px[x] = qz - T(iz), qy - T(iy), qx - T(ix)
-                at[x] = np.uint64((np.int64(iz) * H + iy) * W + ix)
+        for begin in range(0, Y, ROWS):
+            rows = min(ROWS, Y - begin)
+            for r in range(rows):
+                y, s = begin + r, np.uint64(r * X)
+                places(matrix, push, field, z, y, s, pz, py, px)
+                for v in range(width):
+                    x = s + v
+                    qz, qy, qx = min(max(pz[x], T(0)), tz), min(max(py[x], T(0)), ty), min(max(px[x], T(0)), tx)
+                    weight[z, y, v] = (max(T(0), T(1) - oz * abs(pz[x] - qz)) * max(T(0), T(1) - oy * abs(py[x] - qy))
+                                       * max(T(0), T(1) - ox * abs(px[x] - qx)))
+                    iz, iy = min(max(np.int32(qz), 0), lz), min(max(np.int32(qy), 0), ly)
+                    ix = min(max(np.int32(qx), 0), lx)
+                    pz[x], py[x], px[x] = qz - T(iz), qy - T(iy), qx - T(ix)
+                    at[x] = np.uint64((np.int64(iz) * H + iy) * W + ix)
+                ahead(image, at, s)
             for c in range(C):
                 k = np.uint64(c)
-                for x in range(X):
-                    i, f = at[x], px[x]
-                    a, b = flat[k, i], flat[k, i + sy]
-                    e, g = flat[k, i + sz], flat[k, i + sz + sy]
-                    a += f * (flat[k, i + sx] - a)
-                    b += f * (flat[k, i + sy + sx] - b)
-                    e += f * (flat[k, i + sz + sx] - e)
-                    g += f * (flat[k, i + sz + sy + sx] - g)
-                    a += py[x] * (b - a)
-                    e += py[x] * (g - e)
-                    out[c, z, y, x] = a + pz[x] * (e - a)
+                for r in range(rows):
+                    y, s = begin + r, np.uint64(r * X)
+                    for v in range(width):
+                        x = s + v
+                        i, f = at[x], px[x]
+                        a, b = flat[k, i], flat[k, i + sy]
+                        e, g = flat[k, i + sz], flat[k, i + sz + sy]
+                        a += f * (flat[k, i + sx] - a)
+                        b += f * (flat[k, i + sy + sx] - b)
+                        e += f * (flat[k, i + sz + sx] - e)
+                        g += f * (flat[k, i + sz + sy + sx] - g)
+                        a += py[x] * (b - a)
+                        e += py[x] * (g - e)
+                        out[c, z, y, v] = a + pz[x] * (e - a)
 
 
 @inline
@@ -114,40 +146,52 @@ def force(z0, z1, slab, image, matrix, push, field, adjoint, out):
     tz, ty, tx = T(D - 1), T(H - 1), T(W - 1)
     lz, ly, lx = np.int32(max(D - 2, 0)), np.int32(max(H - 2, 0)), np.int32(max(W - 2, 0))
     flat = image.reshape(C, D * H * W)
-    at = np.empty(X, np.uint64)
-    pz, py, px = np.empty(X, out.dtype), np.empty(X, out.dtype), np.empty(X, out.dtype)
-    kz, ky, kx = np.empty(X, out.dtype), np.empty(X, out.dtype), np.empty(X, out.dtype)
-    gz, gy, gx = np.empty(X, out.dtype), np.empty(X, out.dtype), np.empty(X, out.dtype)
+    n, width = ROWS * X, np.uint64(X)
+    at = np.empty(n, np.uint64)
+    pz, py, px = np.empty(n, out.dtype), np.empty(n, out.dtype), np.empty(n, out.dtype)
+    kz, ky, kx = np.empty(n, out.dtype), np.empty(n, out.dtype), np.empty(n, out.dtype)
+    gz, gy, gx = np.empty(n, out.dtype), np.empty(n, out.dtype), np.empty(n, out.dtype)
     for z in range(z0, z1):
-        for y in range(Y):
-            places(matrix, push, field, z, y, pz, py, px)
-            for x in range(X):
-                qz, qy, qx = min(max(pz[x], T(0)), tz), min(max(py[x], T(0)), ty), min(max(px[x], T(0)), tx)
-                kz[x], ky[x], kx[x] = oz * T(qz == pz[x]), oy * T(qy == py[x]), ox * T(qx == px[x])
-                iz, iy, ix = min(max(np.int32(qz), 0), lz), min(max(np.int32(qy), 0), ly), min(max(np.int32(qx), 0), lx)
-                pz[x], py[x], px[x] = qz - T(iz), qy - T(iy), qx - T(ix)
-                at[x] = np.uint64((np.int64(iz) * H + iy) * W + ix)
-                gz[x], gy[x], gx[x] = T(0), T(0), T(0)
-            for c in range(C):
-                k = np.uint64(c)
-                for x in range(X):
-                    i, fz, fy, fx, w = at[x], pz[x], py[x], px[x], adjoint[c, z, y, x]
-                    a, b = flat[k, i], flat[k, i + sy]
-                    e, g = flat[k, i + sz], flat[k, i + sz + sy]
-                    ax, bx = flat[k, i + sx] - a, flat[k, i + sy + sx] - b
-                    ex, hx = flat[k, i + sz + sx] - e, flat[k, i + sz + sy + sx] - g
-                    a, b, e, g = a + fx * ax, b + fx * bx, e + fx * ex, g + fx * hx
-                    ay, ey = b - a, g - e
-                    gz[x] += w * (e + fy * ey - a - fy * ay)
-                    gy[x] += w * (ay + fz * (ey - ay))
-                    ax, ex = ax + fy * (bx - ax), ex + fy * (hx - ex)
-                    gx[x] += w * (ax + fz * (ex - ax))
-            for x in range(X):
-                gz[x], gy[x], gx[x] = kz[x] * gz[x], ky[x] * gy[x], kx[x] * gx[x]
-            for j in range(d):
-                a, b, e = T(push[0, j]), T(push[1, j]), T(push[2, j])
-                for x in range(X):
-                    out[j, z, y, x] = a * gz[x] + b * gy[x] + e * gx[x]
+        for begin in range(0, Y, ROWS):
+            rows = min(ROWS, Y - begin)
+            for r in range(rows):
+                y, s = begin + r, np.uint64(r * X)
+                places(matrix, push, field, z, y, s, pz, py, px)
+                for v in range(width):
+                    x = s + v
+                    qz, qy, qx = min(max(pz[x], T(0)), tz), min(max(py[x], T(0)), ty), min(max(px[x], T(0)), tx)
+                    kz[x], ky[x], kx[x] = oz * T(qz == pz[x]), oy * T(qy == py[x]), ox * T(qx == px[x])
+                    iz, iy = min(max(np.int32(qz), 0), lz), min(max(np.int32(qy), 0), ly)
+                    ix = min(max(np.int32(qx), 0), lx)
+                    pz[x], py[x], px[x] = qz - T(iz), qy - T(iy), qx - T(ix)
+                    at[x] = np.uint64((np.int64(iz) * H + iy) * W + ix)
+                    gz[x], gy[x], gx[x] = T(0), T(0), T(0)
+                ahead(image, at, s)
+            for r in range(rows):
+                y, s = begin + r, np.uint64(r * X)
+                for c in range(C):
+                    k = np.uint64(c)
+                    for v in range(width):
+                        x = s + v
+                        i, fz, fy, fx, w = at[x], pz[x], py[x], px[x], adjoint[c, z, y, v]
+                        a, b = flat[k, i], flat[k, i + sy]
+                        e, g = flat[k, i + sz], flat[k, i + sz + sy]
+                        ax, bx = flat[k, i + sx] - a, flat[k, i + sy + sx] - b
+                        ex, hx = flat[k, i + sz + sx] - e, flat[k, i + sz + sy + sx] - g
+                        a, b, e, g = a + fx * ax, b + fx * bx, e + fx * ex, g + fx * hx
+                        ay, ey = b - a, g - e
+                        gz[x] += w * (e + fy * ey - a - fy * ay)
+                        gy[x] += w * (ay + fz * (ey - ay))
+                        ax, ex = ax + fy * (bx - ax), ex + fy * (hx - ex)
+                        gx[x] += w * (ax + fz * (ex - ax))
+                for v in range(width):
+                    x = s + v
+                    gz[x], gy[x], gx[x] = kz[x] * gz[x], ky[x] * gy[x], kx[x] * gx[x]
+                for j in range(d):
+                    a, b, e = T(push[0, j]), T(push[1, j]), T(push[2, j])
+                    for v in range(width):
+                        x = s + v
+                        out[j, z, y, v] = a * gz[x] + b * gy[x] + e * gx[x]
 
 
 @kernel
