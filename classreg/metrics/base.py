@@ -54,7 +54,8 @@ class Metric:
         self.fixed = b
         curvature_a = self.curvature(a, weight)[0]
         self.fixed = a
-        return curvature_a, self.curvature(b, weight)[0]
+        with workspace().named("pair "):  # the first one must stay
+            return curvature_a, self.curvature(b, weight)[0]
 
 
 def joint_weight(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -88,10 +89,13 @@ def centred(sums: np.ndarray):
 def unit_curvature(fixed: np.ndarray, warped: np.ndarray, weight: np.ndarray, scale: float = 1.0):
     """Curvature of scale / 2 times the squared distance of m / |m| from a constant, m = M - mean M, mean over channels.
 
-    (C, z, y, x), and what to deflate with: per channel its mean and m itself, (2 C * C, z, y, x).
+    (C, z, y, x), and what to deflate with: per channel its mean and m itself, (2 C * C, z, y, x); both live until the
+    next evaluation.
     """
-    k = len(warped)
-    h, directions = np.zeros_like(warped), np.zeros((2, k, *warped.shape), warped.dtype)
+    ws, k = workspace(), len(warped)
+    h = ws.buffer("unit curvature", warped.shape, warped.dtype)
+    directions = ws.buffer("unit directions", (2, k, *warped.shape), warped.dtype)
+    h[...], directions[...] = 0, 0
     for c, (f, m) in enumerate(zip(fixed, warped)):
         n, _, mean_m, _, mm, _ = centred(moments(f, m, weight))
         if mm <= 1e-9 * n or n <= 0:

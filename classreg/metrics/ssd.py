@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..backend import workspace
 from .base import Metric, adjoint_buffer, combine, moments
 
 
@@ -29,6 +30,7 @@ class SSD(Metric):
         return value, adjoint
 
     def curvature(self, warped: np.ndarray, weight: np.ndarray):
-        """Weight over its sum: the exact Hessian in the warped values."""
+        """Weight over its sum, the exact Hessian in the warped values; one channel for all."""
         scale = 1 / (max(float(weight.sum(dtype=np.float64)), 1e-12) * len(warped))
-        return np.repeat((weight * weight.dtype.type(scale))[None], len(warped), 0), None
+        out = workspace().buffer("ssd curvature", (1, *weight.shape), weight.dtype)
+        return np.multiply(weight, weight.dtype.type(scale), out=out), None
