@@ -117,12 +117,23 @@ class Image:
 
     @cached_property
     def coefficients(self) -> np.ndarray:
-        """Cubic B-spline coefficients of `data` (mirrored border), (channels, z, y, x), floating point."""
+        """Cubic B-spline coefficients of `data` (mirrored border), floating point: (channels, z, y, x), with one sample
+        more at either end of each axis that has several, as kernels take them."""
         from scipy.ndimage import spline_filter
 
         data = self.data if self.data.dtype.kind == "f" else self.data.astype(np.float32)
-        return np.stack([spline_filter(c, order=3, output=data.dtype, mode="mirror") if max(c.shape) > 1 else c
-                         for c in data])
+        many = [n > 1 for n in self.grid.shape3]
+        out = np.empty((len(data), *(n + 2 * m for n, m in zip(self.grid.shape3, many))), data.dtype)
+        inner = out[(slice(None), *(slice(1, -1) if m else slice(None) for m in many))]
+        for c, into in zip(data, inner):
+            if any(many):
+                spline_filter(c, order=3, output=into, mode="mirror")
+            else:
+                into[...] = c
+        for axis in np.flatnonzero(many):
+            ends = np.moveaxis(out, axis + 1, 0)
+            ends[0], ends[-1] = ends[2], ends[-3]
+        return out
 
     def with_array(self, array: np.ndarray) -> Image:
         """The same grid and weight with other values."""

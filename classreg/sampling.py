@@ -120,17 +120,24 @@ class Back:
             g = g.reshape(count, 3, 4)
             to_image = self.image.grid.inverse3[:3]
             return np.einsum("ia,kij,bj->kab", to_image, g, self.at.affine3)
-        out = np.zeros((count, 4, 4))
         d = self.at.ndim
+        undo = np.eye(4)
+        undo[:d, :d] = np.linalg.inv(self.phi.matrix[:d, :d]).T
+        return np.stack([undo @ self._moments(self.force(a)) for a in np.split(adjoint, count)])
+
+    def _moments(self, force) -> np.ndarray:
+        """Sums of a force times the world points (x, y, z, 1) that it acts on, (4, 4)."""
+        d, out = self.at.ndim, np.zeros((4, 4))
+        if isinstance(self.at, Grid) and self.phi.field is None:
+            sums = workspace().total(linear.force_moments, force.shape[1], 4 * d, force).reshape(d, 4)
+            out[:d] = sums @ self.at.affine3.T
+            return out
         world = self.at.world if isinstance(self.at, Points) else self.at.points().reshape(-1, d)
         if self.phi.field is not None:
             world = world + self.phi.field.reshape(d, -1).T
-        undo = np.linalg.inv(self.phi.matrix[:d, :d]).T
-        keep = list(range(d)) + [3]
-        for k in range(count):
-            f = undo @ self.force(adjoint[k * self.image.channels:(k + 1) * self.image.channels]).reshape(d, -1)
-            moments = [[np.sum(f[a] * world[:, b]) for b in range(d)] + [np.sum(f[a])] for a in range(d)]
-            out[k][np.ix_(range(d), keep)] = moments
+        for a, f in enumerate(force.reshape(d, -1)):  # a product of matrices would add up in an order of its own
+            out[a, :d] = [np.sum(f * world[:, b]) for b in range(d)]
+            out[a, 3] = np.sum(f, dtype=np.float64)
         return out
 
     def normal(self, curvature: np.ndarray) -> np.ndarray:

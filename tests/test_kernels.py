@@ -159,18 +159,45 @@ def test_what_is_fetched_ahead_of_a_large_image(dtype):
     close(force, reference.force(*args, adjoint), tolerance(dtype))
 
 
+def mirrored(image):
+    """As `Image.coefficients` hands images to the cubic kernels."""
+    return np.pad(image, [(0, 0), *((int(n > 1),) * 2 for n in image.shape[1:])], mode="reflect")
+
+
 @DTYPES
 @DIMENSIONS
 def test_cubic_warp_and_force(ndim, dtype):
     s = Scene(ndim, dtype)
     args = (s.image, s.matrix, s.push, s.field)
+    ours = mirrored(s.image), *args[1:]
     out = np.empty((2, *s.shape), dtype)
-    warped, weight = run(sample_cubic.warp, s.shape[0], *args, outs=(out, out[0]))
+    warped, weight = run(sample_cubic.warp, s.shape[0], *ours, outs=(out, out[0]))
     expected, inside = reference.warp(*args, s.shape, reference.cubic_taps)
     close(warped, expected, tolerance(dtype))
     close(weight, inside, tolerance(dtype))
-    force, = run(sample_cubic.force, s.shape[0], *args, s.adjoint, outs=(np.empty((ndim, *s.shape), dtype),))
+    force, = run(sample_cubic.force, s.shape[0], *ours, s.adjoint, outs=(np.empty((ndim, *s.shape), dtype),))
     close(force, reference.force(*args, s.adjoint, reference.cubic_taps), tolerance(dtype))
+
+
+@DTYPES
+@pytest.mark.parametrize("source", [(2, 3, 4), (1, 2, 5), (2, 1, 1), (3, 5, 1)])
+def test_cubic_along_axes_of_few_samples(dtype, source):
+    s = Scene(3, dtype)
+    image = np.random.default_rng(2).standard_normal((2, *source)).astype(dtype)
+    args = s.matrix / 8, s.push / 8, s.field
+    out = np.empty((2, *s.shape), dtype)
+    warped, weight = run(sample_cubic.warp, s.shape[0], mirrored(image), *args, outs=(out, out[0]))
+    expected, inside = reference.warp(image, *args, s.shape, reference.cubic_taps)
+    close(warped, expected, tolerance(dtype))
+    close(weight, inside, tolerance(dtype))
+
+
+@DTYPES
+@DIMENSIONS
+def test_moments_of_a_force(ndim, dtype):
+    s = Scene(ndim, dtype)
+    found = total(sample.force_moments, s.shape[0], 4 * ndim, s.field).reshape(ndim, 4)
+    close(found, reference.force_moments(s.field), tolerance(dtype))
 
 
 @pytest.mark.parametrize("taps", [reference.linear_taps, reference.cubic_taps])

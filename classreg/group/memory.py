@@ -50,9 +50,6 @@ SEEN, POINTS = 140, 200_000
 #: bytes per sample of an image that finds what lies nearest to its mask
 FILLING = 30
 
-#: values of float64 per sample that moments of cubic interpolation take
-MOMENTS = 2 * 6
-
 
 def predict(plan: Plan, images: Sequence[Image], grid: Grid | None = None, base: int | None = None) -> Prediction:
     """Peak memory of this process when it runs a plan for the images of a group.
@@ -73,7 +70,7 @@ def predict(plan: Plan, images: Sequence[Image], grid: Grid | None = None, base:
     >>> images = [Image(np.zeros((64, 64, 64), np.float32), Grid.from_spacing((64, 64, 64)))] * 20
     >>> plan = models.group_plan("rigid", {"name": "pca"}, images[0].grid, "identity", "mean")
     >>> predict(plan, images, base=0)
-    Prediction(bytes=156237824, phase='rigid, level 2 of 2')
+    Prediction(bytes=131072000, phase='rigid, level 2 of 2')
     """
     if grid is None:
         grid = common_grid([image.grid for image in images], [np.eye(images[0].grid.ndim + 1)] * len(images))
@@ -142,7 +139,7 @@ def _level(stage: Stage, level: Level, images: Sequence[Image], common: Grid) ->
             fields += size * (d + 1) * (count + 1)
             once += 1
     elif cubic:
-        fields += 2 * MOMENTS * size + d * size
+        fields += d * size
     energies = [r for r in stage.regularisers if r["name"] not in ("gaussian", "volume") and r.get("sigma") is None]
     slopes = [r for r in energies if memory.reads_slopes(r)]
     if theta and slopes:

@@ -28,22 +28,21 @@ def cell(p, n):
 
 
 @inline
-def places(matrix, push, field, z, y, s, pz, py, px):
-    """Positions of a row of samples, into pz, py, px from number s on."""
+def places(matrix, push, field, z, y, s, X, pz, py, px):
+    """Positions of a row of X samples, into pz, py, px from number s on."""
     T = pz.dtype.type
-    X = np.uint64(len(pz) // ROWS)
     last = field.shape[0] - 1
     bz = matrix[0, 0] * z + matrix[0, 1] * y + matrix[0, 3]
     by = matrix[1, 0] * z + matrix[1, 1] * y + matrix[1, 3]
     bx = matrix[2, 0] * z + matrix[2, 1] * y + matrix[2, 3]
     mz, my, mx = matrix[0, 2], matrix[1, 2], matrix[2, 2]
-    for x in range(X):
+    for x in range(np.uint64(X)):
         pz[s + x], py[s + x], px[s + x] = T(bz + mz * x), T(by + my * x), T(bx + mx * x)
     if field.shape[1] > 0:
         a0, a1, a2 = T(push[0, 0]), T(push[0, 1]), T(push[0, 2])
         b0, b1, b2 = T(push[1, 0]), T(push[1, 1]), T(push[1, 2])
         c0, c1, c2 = T(push[2, 0]), T(push[2, 1]), T(push[2, 2])
-        for x in range(X):
+        for x in range(np.uint64(X)):
             u, v, w = field[0, z, y, x], field[1, z, y, x], field[last, z, y, x]
             pz[s + x] += a0 * u + a1 * v + a2 * w
             py[s + x] += b0 * u + b1 * v + b2 * w
@@ -91,7 +90,7 @@ def warp(z0, z1, slab, image, matrix, push, field, out, weight):
             rows = min(ROWS, Y - begin)
             for r in range(rows):
                 y, s = begin + r, np.uint64(r * X)
-                places(matrix, push, field, z, y, s, pz, py, px)
+                places(matrix, push, field, z, y, s, X, pz, py, px)
                 for v in range(width):
                     x = s + v
                     qz, qy, qx = min(max(pz[x], T(0)), tz), min(max(py[x], T(0)), ty), min(max(px[x], T(0)), tx)
@@ -156,7 +155,7 @@ def force(z0, z1, slab, image, matrix, push, field, adjoint, out):
             rows = min(ROWS, Y - begin)
             for r in range(rows):
                 y, s = begin + r, np.uint64(r * X)
-                places(matrix, push, field, z, y, s, pz, py, px)
+                places(matrix, push, field, z, y, s, X, pz, py, px)
                 for v in range(width):
                     x = s + v
                     qz, qy, qx = min(max(pz[x], T(0)), tz), min(max(py[x], T(0)), ty), min(max(px[x], T(0)), tx)
@@ -233,6 +232,24 @@ def reduce(z0, z1, slab, image, matrix, adjoint, sums):
                     s[1] += row[k, a] * y
                     s[2] += row[k, 3 + a]
                     s[3] += row[k, a]
+
+
+@kernel
+def force_moments(z0, z1, slab, force, sums):
+    """sums[slab, 4 a:] += sum over voxels of force[a] * (z, y, x, 1)."""
+    d, _, Y, X = force.shape
+    for a in range(d):
+        for z in range(z0, z1):
+            for y in range(Y):
+                s, m = 0.0, 0.0
+                for x in range(X):
+                    f = np.float64(force[a, z, y, x])
+                    s += f
+                    m += f * x
+                sums[slab, 4 * a] += s * z
+                sums[slab, 4 * a + 1] += s * y
+                sums[slab, 4 * a + 2] += m
+                sums[slab, 4 * a + 3] += s
 
 
 @kernel

@@ -80,6 +80,12 @@ def reduce(image, matrix, adjoint):
     return np.einsum("aczyx,kczyx,bzyx->kab", g, stack, index, optimize=True)
 
 
+def force_moments(force):
+    """Sums of force * (z, y, x, 1), (d, 4)."""
+    index = np.concatenate([np.indices(force.shape[1:]), np.ones((1, *force.shape[1:]))])
+    return np.einsum("azyx,bzyx->ab", force.astype(float), index)
+
+
 def normal(image, matrix, curvature):
     """Sums of curvature * J J^T, (12, 12), J = d image / d matrix row by row."""
     shape = curvature.shape[1:]
