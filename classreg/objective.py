@@ -278,9 +278,7 @@ class GroupObjective(Objective):
         """
         if not hasattr(self.metric, "refresh"):
             return False
-        self._ready = None
-        self._ready = theta, self._warp(theta)
-        self.metric.refresh(*self._ready[1][:2])
+        self.metric.refresh(*self._warp(theta)[:2])
         return True
 
     @property
@@ -288,17 +286,24 @@ class GroupObjective(Objective):
         """The level's grid."""
         return self.at
 
+    def __call__(self, theta: np.ndarray, hold: bool = False) -> Evaluation:
+        """As for a pair; an optimiser may go on in the memory of a theta whose value is infinite."""
+        found = super().__call__(theta, hold)
+        if not np.isfinite(found.value):
+            self._ready = None
+        return found
+
     def _warp(self, theta):
-        ready, self._ready = self._ready, None
-        if ready is not None and ready[0] is theta:  # a refresh has just been there
-            return ready[1]
-        ws, first = workspace(), self.images[0].data
+        if self._ready is not None and self._ready[0] is theta:  # a step or a refresh has just been there
+            return self._ready[1]
+        self._ready, ws, first = None, workspace(), self.images[0].data
         stack = ws.buffer("stack", (len(self.images), len(first), *self.at.shape3), first.dtype)
         weights = ws.buffer("stack weight", (len(self.images), *self.at.shape3), first.dtype)
         phis, phi_back = self.transform.forward(theta, self.at)
         backs = [sample(image, phi, self.at, self.order, out=out)[2]
                  for image, phi, out in zip(self.images, phis, zip(stack, weights), strict=True)]
-        return stack, weights, backs, phi_back
+        self._ready = theta, (stack, weights, backs, phi_back)
+        return self._ready[1]
 
     def ease(self, direction: np.ndarray, theta: np.ndarray) -> bool:
         """Of a stack no direction is held back: its mean must stay where the gauge wants it."""

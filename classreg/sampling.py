@@ -158,8 +158,8 @@ class Back:
         undo = np.linalg.inv(self.phi.matrix[:d, :d]).T
         places = [*self.at.world.T, np.ones(len(self.at.world))]
         index = [(a, b) for a in range(d) for b in [*range(d), 3]]
-        for c, h in enumerate(curvature):
-            unit = np.zeros_like(curvature)
+        for c in range(self.image.channels):
+            h, unit = curvature[min(c, len(curvature) - 1)], np.zeros_like(self.warped)
             unit[c] = 1
             force = self.force(unit).reshape(d, -1).astype(np.float64)
             slopes = [sum(undo[a, k] * force[k] for k in range(d)) for a in range(d)]

@@ -30,7 +30,7 @@ class LBFGS:
     """
 
     needs = frozenset({"gradient"})
-    carries = ("pairs",)
+    carries = ("pairs", "last")
 
     def __init__(self, memory: int = 6, first_step: float = 0.5, tolerance: float = 0.005):
         self.memory, self.first_step, self.tolerance = memory, first_step, tolerance
@@ -41,11 +41,24 @@ class LBFGS:
         if not np.isfinite(e.value):
             return State(e.value, e.terms, theta, e.value)
         e = objective.renew(e)
-        return State(e.value, e.terms, theta, e.value, memory={"gradient": e.gradient.copy(), "pairs": []})
+        return State(e.value, e.terms, theta, e.value, memory={"at": e, "pairs": [], "last": None})
 
     def step(self, objective, theta: np.ndarray, state: State) -> np.ndarray:
         """One accepted step; `done` where none decreases the value."""
-        g, pairs = state.memory["gradient"], state.memory["pairs"]
+        pairs, last = state.memory["pairs"], state.memory["last"]
+        g = state.memory["at"].gradient.copy()
+        if last is not None:  # the step that led here, and the gradient where it began
+            s, before = last
+            y = add_scaled(g, -1.0, before, np.empty_like(g))
+            curvature = dot(s, y)
+            if curvature > 1e-10 * np.sqrt(dot(s, s) * dot(y, y)):
+                pairs.append((s, y, curvature))
+                del pairs[: max(0, len(pairs) - self.memory)]
+        return self._move(objective, theta, state, g)
+
+    def _move(self, objective, theta, state, g):
+        """A step from where the gradient is g."""
+        pairs = state.memory["pairs"]
         unit = objective.grid.resolution
         direction = self._direction(g, pairs)
         slope = dot(direction, g)
@@ -64,18 +77,12 @@ class LBFGS:
         if not trial.evaluation.value < state.value:
             if pairs:  # a stale model of the curvature: forget it and try the gradient once
                 pairs.clear()
-                return self.step(objective, theta, state)
+                return self._move(objective, theta, state, g)
             state.done = "no step decreases the value"
             return theta
         e = objective.renew(trial.evaluation)
-        new_gradient = e.gradient.copy()
-        y = add_scaled(new_gradient, -1.0, g, np.empty_like(g))
-        curvature = dot(step, y)
-        if curvature > 1e-10 * np.sqrt(dot(step, step) * dot(y, y)):
-            pairs.append((step, y, curvature))
-            del pairs[: max(0, len(pairs) - self.memory)]
         state.accept(trial.theta, e)
-        state.memory["gradient"] = new_gradient
+        state.memory["at"], state.memory["last"] = e, (step, g)
         if state.step < self.tolerance * unit:
             state.done = "the last step is below the tolerance"
         return trial.theta
