@@ -1,45 +1,15 @@
 """Intensities given classes: joint tables of an image and a class, their derivative, and the classes given intensities.
 
-`posterior` is (K, Z, Y, X). Bin positions are as in `histogram.py`, with a cubic B-spline as window. Positions and
-weights are worked row by row, in vector registers; sums have loops of their own.
+`posterior` is (K, Z, Y, X). Bin positions are as in `histogram.py`, with a quadratic B-spline as window, around the
+middle of the bin that they fall into. Positions and weights are worked row by row, in vector registers. Of a sample all
+classes follow each other, each with a table of its own: a sum need not wait for the one before, as it must where
+neighbours fall into one bin.
 """
 
 import numpy as np
 
-from . import inline, kernel
+from . import kernel
 from .histogram import bins_of
-
-
-@inline
-def windows(image, weight, origin, scale, bins, z, y, first, rest, b0, b1, b2, b3):
-    """Of a row: the first of four bins, and the weight times the window in each."""
-    T = rest.dtype.type
-    sixth = T(1 / 6)
-    bins_of(image[z, y], origin, scale, bins, first, rest)
-    for x in range(len(rest)):
-        first[x] -= np.int32(1)
-        w = weight[z, y, x] * sixth
-        f = rest[x]
-        s = T(1) - f
-        b0[x], b3[x] = w * s * s * s, w * f * f * f
-        b1[x] = w * (T(4) + f * f * (T(3) * f - T(6)))
-        b2[x] = w * (T(4) + s * s * (T(3) * s - T(6)))
-
-
-@inline
-def window_slopes(image, weight, origin, scale, bins, z, y, first, rest, b0, b1, b2, b3):
-    """Of a row: the first of four bins, and the weight times the derivative of the window; zero where clamped."""
-    T = rest.dtype.type
-    half, low, high = T(0.5), T(1), T(bins - 2.0001)
-    bins_of(image[z, y], origin, scale, bins, first, rest)
-    for x in range(len(rest)):
-        first[x] -= np.int32(1)
-        f = rest[x]
-        s = T(1) - f
-        xi = T(origin) + T(scale) * image[z, y, x]
-        k = weight[z, y, x] * T(scale) if low <= xi <= high else T(0)
-        b0[x], b3[x] = -k * half * s * s, k * half * f * f
-        b1[x], b2[x] = k * f * (T(1.5) * f - T(2)), -k * s * (T(1.5) * s - T(2))
 
 
 @kernel
@@ -47,20 +17,25 @@ def class_histogram(z0, z1, slab, image, weight, posterior, origin, scale, table
     """tables[slab, k, b] += weight * posterior_k * window(image)_b."""
     K, _, Y, X = posterior.shape
     bins = tables.shape[2]
-    table = np.zeros((K, bins))
+    table, one = np.zeros((K, bins)), np.uint64(1)
     i, t = np.empty(X, np.int32), np.empty(X, image.dtype)
-    b0, b1, b2, b3 = np.empty_like(t), np.empty_like(t), np.empty_like(t), np.empty_like(t)
+    b0, b1, b2 = np.empty_like(t), np.empty_like(t), np.empty_like(t)
+    half = image.dtype.type(0.5)
     for z in range(z0, z1):
         for y in range(Y):
-            windows(image, weight, origin, scale, bins, z, y, i, t, b0, b1, b2, b3)
-            for k in range(K):
-                for x in range(X):
+            bins_of(image[z, y], origin, scale, bins, i, t)
+            for x in range(X):
+                w, f = weight[z, y, x], t[x]
+                b2[x] = half * w * f * f
+                b1[x] = w * (half + f - f * f)
+                b0[x] = w - b1[x] - b2[x]
+            for x in range(X):
+                b, u, v, w = np.uint64(i[x]), b0[x], b1[x], b2[x]
+                for k in range(np.uint64(K)):
                     p = posterior[k, z, y, x]
-                    b = i[x]
-                    table[k, b] += p * b0[x]
-                    table[k, b + 1] += p * b1[x]
-                    table[k, b + 2] += p * b2[x]
-                    table[k, b + 3] += p * b3[x]
+                    table[k, b - one] += p * u
+                    table[k, b] += p * v
+                    table[k, b + one] += p * w
     for k in range(K):
         for b in range(bins):
             tables[slab, k, b] += table[k, b]
@@ -71,21 +46,26 @@ def class_adjoint(z0, z1, slab, image, weight, posterior, origin, scale, score, 
     """out = weight * scale * sum over k of posterior_k * sum over b of window'(image)_b * score[k, b]."""
     K, _, Y, X = posterior.shape
     bins = score.shape[1]
-    table = score.astype(out.dtype)
+    T = out.dtype.type
+    slope = np.zeros((K, bins), out.dtype)
+    for k in range(K):
+        for b in range(bins - 1):
+            slope[k, b] = scale * (score[k, b + 1] - score[k, b])
+    low, high, one = T(1), T(bins - 2.0001), np.uint64(1)
     i, t = np.empty(X, np.int32), np.empty(X, out.dtype)
-    b0, b1, b2, b3 = np.empty_like(t), np.empty_like(t), np.empty_like(t), np.empty_like(t)
+    at, total = np.empty(X, np.uint64), np.empty(X, out.dtype)
     for z in range(z0, z1):
         for y in range(Y):
-            window_slopes(image, weight, origin, scale, bins, z, y, i, t, b0, b1, b2, b3)
+            bins_of(image[z, y], origin, scale, bins, i, t)
             for x in range(X):
-                t[x] = 0
-            for k in range(K):
+                at[x], total[x] = np.uint64(i[x]), T(0)
+            for k in range(np.uint64(K)):
                 for x in range(X):
-                    b = i[x]
-                    t[x] += posterior[k, z, y, x] * (b0[x] * table[k, b] + b1[x] * table[k, b + 1]
-                                                     + b2[x] * table[k, b + 2] + b3[x] * table[k, b + 3])
+                    a = slope[k, at[x] - one]
+                    total[x] += posterior[k, z, y, x] * (a + t[x] * (slope[k, at[x]] - a))
             for x in range(X):
-                out[z, y, x] = t[x]
+                xi = T(origin) + T(scale) * image[z, y, x]
+                out[z, y, x] = weight[z, y, x] * total[x] if low <= xi <= high else T(0)
 
 
 @kernel

@@ -20,7 +20,8 @@ def weights(f, value):
         t = f[x]
         s = T(1) - t
         value[0, x], value[3, x] = sixth * s * s * s, sixth * t * t * t
-        value[1, x], value[2, x] = sixth * (T(4) + T(3) * t * t * (t - T(2))), sixth * (T(4) + T(3) * s * s * (s - T(2)))
+        value[1, x] = sixth * (T(4) + T(3) * t * t * (t - T(2)))
+        value[2, x] = sixth * (T(4) + T(3) * s * s * (s - T(2)))
 
 
 @inline

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from .intensities import parzen
-
 
 def _mean(stack, weights):
     """Weighted mean over the images, (C, z, y, x), and the sum of the weights, (z, y, x)."""
@@ -35,15 +33,25 @@ def company(weights):
     return w * (w.sum(0) - w) / (len(w) - 1)
 
 
+def parabolas(xi, bins):
+    """Quadratic B-spline windows of positions, around the middle of each bin, and their derivatives, (n, bins) each."""
+    q = np.clip(xi.ravel(), 1.0, bins - 2.0001)[:, None]
+    t = q - np.arange(bins) - 0.5
+    a = np.abs(t)
+    value = np.where(a < 0.5, 0.75 - a**2, np.maximum(1.5 - a, 0) ** 2 / 2)
+    slope = np.where(a < 0.5, -2 * t, -np.sign(t) * np.maximum(1.5 - a, 0))
+    return value, slope * (q == xi.ravel()[:, None])
+
+
 def class_histogram(image, weight, posterior, origin, scale, bins):
     """sum over samples of weight * posterior_k * window(image)_b, (K, bins)."""
-    window = parzen(origin + scale * image.astype(float), bins)[0]
+    window = parabolas(origin + scale * image.astype(float), bins)[0]
     return (weight * posterior.astype(float)).reshape(len(posterior), -1) @ window
 
 
 def class_adjoint(image, weight, posterior, origin, scale, score):
     """weight * scale * sum over k of posterior_k * sum over b of window'(image)_b * score[k, b]."""
-    slopes = parzen(origin + scale * image.astype(float), score.shape[1])[1]
+    slopes = parabolas(origin + scale * image.astype(float), score.shape[1])[1]
     given = (score @ slopes.T).reshape(posterior.shape)
     return scale * weight.astype(float) * (posterior * given).sum(0)
 

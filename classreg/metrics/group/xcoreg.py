@@ -4,10 +4,11 @@
     P_j(b, k) = sum_x c_j beta(xi_j(u_j) - b) gamma_k / sum_x c_j,     c_j = w_j (W - w_j) / (N - 1),
     dE/du_j = - c_j / (N h_j sum_x c_j) sum_k gamma_k sum_b beta'(xi_j(u_j) - b) log(P_j / (p_j pi_j)).
 
-Z is one of K classes at each sample, gamma its posterior, beta the cubic B-spline. The images are independent given Z,
-each with densities f_jk = P_j(., k) / pi_k of its own, so each is registered by mutual information to a soft template
-that all make together: any mixture of contrasts, and a cost that grows with N, not N^2. gamma is latent. A refresh is
-one step of expectation maximisation,
+Z is one of K classes at each sample, gamma its posterior. beta is the cubic B-spline, known at `NODES` nodes in a bin
+and a quadratic B-spline between them, so that an intensity touches three entries of a small table. The images are
+independent given Z, each with densities f_jk = P_j(., k) / pi_k of its own, so each is registered by mutual information
+to a soft template that all make together: any mixture of contrasts, and a cost that grows with N, not N^2. gamma is
+latent. A refresh is one step of expectation maximisation,
 
     gamma_k <- softmax_k [log pi_k + log a_k + t sum_j w_j log f_jk(u_j)],   t = min(1, tempering / N),
 
@@ -41,6 +42,9 @@ from .clusters import k_means, memberships, thinned
 
 #: least posterior of any class, and least density
 LEAST, DENSITY = 1e-3, 1e-8
+
+#: nodes in a bin
+NODES = 4
 
 #: steps of a start on some samples, and then on all
 TRIED, SETTLED = 10, 3
@@ -97,6 +101,7 @@ class XCoReg(GroupMetric):
         """Fix the bin ranges for the level; the classes begin anew."""
         places = np.array([[bins_of(range_of(channel), self.bins) for channel in image] for image in images])
         self._origins, self._scales = np.ascontiguousarray(places[..., 0]), np.ascontiguousarray(places[..., 1])
+        self._window = window(table_size(self.bins))
         self._sigma = self.smoothing / np.asarray(grid.spacing3)
         self.posterior = None
         if self.atlas is not None:
@@ -132,7 +137,8 @@ class XCoReg(GroupMetric):
             found, score, n = informed(tables[j, c])
             value -= share * found
             workspace().run(kernels.class_adjoint, stack.shape[2], stack[j, c], alone[j], self.posterior,
-                            self._origins[j, c], self._scales[j, c], score * (-share / n), out[j, c])
+                            *finer(self._origins[j, c], self._scales[j, c]),
+                            score @ self._window.T * (-share / n), out[j, c])
         return value, list(out)
 
     def curvature(self, stack: np.ndarray, weights: np.ndarray):
@@ -141,13 +147,13 @@ class XCoReg(GroupMetric):
 
     def _tables(self, stack, alone, posterior):
         """Weighted counts of classes and bins, (N, C, K, bins)."""
-        size, slab = table_size(self.bins), table_slab(stack.shape[2])
+        (nodes, size), slab = self._window.shape, table_slab(stack.shape[2])
         out = np.zeros((*stack.shape[:2], self.classes, size))
         for j, c in np.ndindex(stack.shape[:2]):
-            tables = np.zeros((-(-stack.shape[2] // slab), self.classes, size))
+            tables = np.zeros((-(-stack.shape[2] // slab), self.classes, nodes))
             workspace().run(kernels.class_histogram, stack.shape[2], stack[j, c], alone[j], posterior,
-                            self._origins[j, c], self._scales[j, c], tables, slab=slab)
-            out[j, c] = tables.sum(0)
+                            *finer(self._origins[j, c], self._scales[j, c]), tables, slab=slab)
+            out[j, c] = tables.sum(0) @ self._window
         return out
 
     def _expect(self, stack, weights, tables, out, smoothed=True):
@@ -181,6 +187,18 @@ class XCoReg(GroupMetric):
             if value > best[0]:
                 best = value, tables
         return best[1]
+
+
+def finer(origin: float, scale: float) -> tuple[float, float]:
+    """Origin and scale of positions that count nodes; node n lies at n + 1/2, and bin 1 at 1."""
+    return (origin - 1) * NODES + 1, scale * NODES
+
+
+def window(size: int) -> np.ndarray:
+    """The cubic B-spline of each bin at the nodes, (nodes, size): counts at nodes to counts in bins."""
+    places = np.clip(1 + (np.arange((size - 3) * NODES + 3) - 0.5) / NODES, 1, size - 2)
+    t = np.abs(places[:, None] - np.arange(size))
+    return np.where(t < 1, (4 - 6 * t**2 + 3 * t**3) / 6, np.maximum(2 - t, 0) ** 3 / 6)
 
 
 def informed(table: np.ndarray):
