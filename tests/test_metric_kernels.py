@@ -26,16 +26,16 @@ def test_local_correlation(ndim, dtype, radii):
         local.correlation(z0, z1, k, *rest)
 
     none = np.empty((2, 0, 0, 0), dtype)
-    *parts, _, sums = run(kernel, shape[0], *args, *radii, eps, outs=[*outs[:3], none, outs[3]], slab=slab)
+    *parts, _, sums = run(kernel, shape[0], *args, *radii, eps, 0.5, outs=[*outs[:3], none, outs[3]], slab=slab)
     both = [*outs[:3], np.empty((2, *shape), dtype), outs[3]]
-    *again, other, sums_of_both = run(kernel, shape[0], *args, *radii, eps, outs=both, slab=slab)
+    *again, other, sums_of_both = run(kernel, shape[0], *args, *radii, eps, 0.5, outs=both, slab=slab)
     assert all(np.array_equal(a, b) for a, b in zip((*parts, sums), (*again, sums_of_both)))
-    *expected, expected_sums = reference.correlation(*args, radii, float(eps))
+    *expected, expected_sums = reference.correlation(*args, radii, float(eps), 0.5)
     assert 0 < (expected[0] == 0).mean() < 0.5, "some samples have no weight, most have"
     scale = 1 if dtype == np.float64 else 30
     for found, wanted in zip(parts, expected):
         close(found, wanted, tolerance(dtype, scale))
-    for found, wanted in zip(other, reference.correlation_other(*args, radii, float(eps))):
+    for found, wanted in zip(other, reference.correlation_other(*args, radii, float(eps), 0.5)):
         close(found, wanted, tolerance(dtype, scale))
     close(sums.sum(0), expected_sums, tolerance(dtype))
     out, curvature = run(local.correlation_adjoint, shape[0], *args, *radii, -0.01, *parts,

@@ -191,7 +191,7 @@ def test_lncc_by_its_definition_with_a_window_in_mm():
     fixed, warped, weight, grid = large_arrays(3, np.float64)
     value = prepared(LNCC(radius=3, flat=2e-3), fixed, warped, grid)(warped, weight)[0]
     radii = [round(3 * 1.0 / 2.0), 3, 2]  # 3 mm along spacings 2, 1 and 1.5 mm
-    *_, (total, count) = reference.correlation(fixed[0], warped[0], weight, radii, 2e-3)
+    *_, (total, count) = reference.correlation(fixed[0], warped[0], weight, radii, 2e-3, 0.5 * weight.max())
     assert value == pytest.approx(total / count, rel=1e-9)
 
 
@@ -441,3 +441,20 @@ def test_options_outside_their_range():
         MIND(radius=0)
     with pytest.raises(OptionError, match="did you mean 'exact'"):
         MIND("exacd")
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_mask_may_be_faint(name):
+    """What counts is how the weights of samples compare, not how large they are."""
+    fixed, moving = check.scene(2)
+    found = []
+    for faint in (1.0, 0.01):
+        part = METRICS[name]()
+        f, m = part.describe(fixed), part.describe(moving)
+        part.prepare(f.data, m.data, f.grid)
+        warped, weight, _ = sample(m, Mapping(np.eye(3)), f.grid)
+        weight[..., :5] = 0.3
+        found.append((part(warped, weight * faint)[0], part(warped, weight * faint)[1].copy()))
+    (value, adjoint), (other, same) = found
+    assert other == pytest.approx(value, rel=1e-9)
+    assert np.allclose(adjoint, same, rtol=1e-6, atol=1e-9 * np.abs(adjoint).max())

@@ -66,9 +66,9 @@ class LNCC(Metric):
         parts = ws.buffer("scratch", (3, *weight.shape), warped.dtype)
         self._curvature = ws.buffer("lncc curvature", warped.shape, warped.dtype)
         eps, slab = warped.dtype.type(self.flat), slab_of(len(weight), SLAB, 4)
-        none = np.empty((2, 0, 0, 0), warped.dtype)
+        none, floor = np.empty((2, 0, 0, 0), warped.dtype), least(weight)
         for f, m, out, curvature in zip(self.fixed, warped, adjoint, self._curvature):
-            misfit, count = ws.total(local.correlation, len(f), 2, f, m, weight, *self.window, eps, *parts, none,
+            misfit, count = ws.total(local.correlation, len(f), 2, f, m, weight, *self.window, eps, floor, *parts, none,
                                    slab=slab)
             count = max(count, 1e-12) * len(warped)
             value += misfit / count
@@ -88,10 +88,10 @@ class LNCC(Metric):
         self._curvatures = [ws.buffer(f"lncc curvature{k}", a.shape, a.dtype) for k in (" a", " b")]
         eps, slab = a.dtype.type(self.flat), slab_of(len(weight), SLAB, 4)
         first, second, third, other = *parts[:3], parts[3:]
-        count = max(total(weight), 1e-12) * len(a)
+        count, floor = max(total(weight), 1e-12) * len(a), least(weight)
         for c, (f, m) in enumerate(zip(a, b)):
-            misfit = ws.total(local.correlation, len(f), 2, f, m, weight, *self.window, eps, first, second, third,
-                              other, slab=slab)[0]
+            misfit = ws.total(local.correlation, len(f), 2, f, m, weight, *self.window, eps, floor, first, second,
+                              third, other, slab=slab)[0]
             value += misfit / count
             for k, (still, moved, sums) in enumerate(((m, f, (first, *other)), (f, m, (first, second, third)))):
                 ws.run(local.correlation_adjoint, len(f), still, moved, weight, *self.window, -1 / count, *sums,
@@ -101,3 +101,8 @@ class LNCC(Metric):
     def pair_curvature(self, a: np.ndarray, b: np.ndarray, weight_a: np.ndarray, weight_b: np.ndarray):
         """Of the last `pair`."""
         return tuple(self._curvatures)
+
+
+def least(weight: np.ndarray) -> float:
+    """Below which weight a window holds too little to be looked at: half of the heaviest sample."""
+    return max(0.5 * float(weight.max()), 1e-12)

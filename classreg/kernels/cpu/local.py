@@ -34,15 +34,15 @@ def differences(rows, W, rx, step):
 
 
 @kernel
-def correlation(z0, z1, slab, fixed, warped, weight, rz, ry, rx, eps, first, second, third, other, sums):
+def correlation(z0, z1, slab, fixed, warped, weight, rz, ry, rx, eps, least, first, second, third, other, sums):
     """Local squared correlation and the three arrays whose box sums make its gradient.
 
     With window sums c, A = cov(F, M) + eps, B = var(F) + eps, C = var(M) + eps (times c), and q = A^2 / (B C):
     first = 2 w A / (B C), second = -w q / C, third = first * mean F + 2 second * mean M.
     sums[slab] += (sum of w (1 - q), sum of w var(F) / B): the misfit, and how much of the fixed image has structure.
-    `other` takes what the same needs with the roles exchanged, (2, D, H, W): second and third of the fixed image; or it
-    is empty, (2, 0, 0, 0). Along a row the running sums come first, then the arithmetic, which so fills vector
-    registers.
+    Windows with a weight of at most `least` do not count. `other` takes what the same needs with the roles exchanged,
+    (2, D, H, W): second and third of the fixed image; or it is empty, (2, 0, 0, 0). Along a row the running sums come
+    first, then the arithmetic, which so fills vector registers.
     """
     D, H, W = fixed.shape
     both = other.shape[1] > 0
@@ -50,7 +50,7 @@ def correlation(z0, z1, slab, fixed, warped, weight, rz, ry, rx, eps, first, sec
     S = np.zeros((6, H, W), fixed.dtype)
     rows = np.zeros((6, W + 2 * rx + 1), fixed.dtype)
     box = np.zeros((6, W), fixed.dtype)
-    lead = rx + 1
+    lead, floor = rx + 1, T(least)
     total, count = 0.0, 0.0
     for z in range(z0 - rz, z1 + rz):
         # planes enter from z0 - rz on; output starts once the window of z0 is full
@@ -97,8 +97,8 @@ def correlation(z0, z1, slab, fixed, warped, weight, rz, ry, rx, eps, first, sec
                 box[0, x], box[1, x], box[2, x] = c, sf, sm
                 box[3, x], box[4, x], box[5, x] = ff, mm, fm
             for x in range(W):
-                w, c = weight[o, y, x], max(box[0, x], T(0.5))
-                w = w if box[0, x] > T(0.5) else T(0)
+                w, c = weight[o, y, x], max(box[0, x], floor)
+                w = w if box[0, x] > floor else T(0)
                 muf, mum = box[1, x] / c, box[2, x] / c
                 A, B = box[5, x] - muf * box[2, x] + eps * c, max(box[3, x] - muf * box[1, x], T(0)) + eps * c
                 C = max(box[4, x] - mum * box[2, x], T(0)) + eps * c

@@ -17,11 +17,11 @@ def box(array, radii):
     return out
 
 
-def correlation(fixed, warped, weight, radii, eps):
+def correlation(fixed, warped, weight, radii, eps, least):
     """(first, second, third, [sum of w (1 - q), sum of w var(F) / B]) of the local correlation; see the kernel."""
     f, m, w = (a.astype(float) for a in (fixed, warped, weight))
     c, sf, sm, ff, mm, fm = (box(w * a, radii) for a in (np.ones_like(f), f, m, f * f, m * m, f * m))
-    counts = (w > 0) & (c > 0.5)
+    counts = (w > 0) & (c > least)
     safe = np.where(counts, c, 1)
     cov = fm - sf * sm / safe + eps * safe
     var_f, var_m = np.maximum(ff - sf * sf / safe, 0), np.maximum(mm - sm * sm / safe, 0)
@@ -33,9 +33,9 @@ def correlation(fixed, warped, weight, radii, eps):
     return first, second, third, np.array([np.sum(w * (1 - q)), np.sum(w * var_f / b)])
 
 
-def correlation_other(fixed, warped, weight, radii, eps):
+def correlation_other(fixed, warped, weight, radii, eps, least):
     """(second, third) of the fixed image, as those of the warped one when the two change places."""
-    return np.stack(correlation(warped, fixed, weight, radii, eps)[1:3])
+    return np.stack(correlation(warped, fixed, weight, radii, eps, least)[1:3])
 
 
 def correlation_adjoint(fixed, warped, weight, radii, scale, first, second, third):
