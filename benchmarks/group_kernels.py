@@ -6,7 +6,7 @@ import numpy as np
 
 from classreg.kernels.cpu import classes, gram, mixture, stack
 
-IMAGES, CLASSES, BINS = 4, 4, 36
+IMAGES, CLASSES, BINS, NODES = 4, 4, 36, 135
 
 
 def stacks(image, weight, sums):
@@ -23,8 +23,8 @@ def stacks(image, weight, sums):
     yield stack.surprise_adjoint, "", z, 16, (images, weights, lone, 0.8, 0.5, out)
 
     posterior = np.full((CLASSES, *image.shape), 1 / CLASSES, np.float32)
-    tables, score = np.zeros((-(-z // slab), CLASSES, BINS)), np.ones((CLASSES, BINS))
-    of_one = (image, weight, posterior, 18.0, 3.0)
+    tables, score = np.zeros((-(-z // slab), CLASSES, NODES)), np.ones((CLASSES, NODES))
+    of_one = (image, weight, posterior, NODES / 2, 12.0)
     yield classes.class_histogram, "", z, slab, (*of_one, tables)
     yield classes.class_adjoint, "", z, 16, (*of_one, score, one)
     yield classes.class_posterior, "", z, 16, (

@@ -105,10 +105,12 @@ def cases(shape):
     turn, push, none = turned(shape), np.eye(3), np.empty((3, 0, 0, 0), np.float32)
     z, n = shape[0], image.size
 
-    for name, module in (("linear", sample), ("cubic", sample_cubic)):
-        yield module.warp, f"{name}, matrix", z, 16, (image[None], turn, push, none, out[0][None], out[1])
-        yield module.warp, f"{name}, field", z, 16, (image[None], turn, push, field, out[0][None], out[1])
-        yield module.force, f"{name}, field", z, 16, (image[None], turn, push, field, other[None], outs)
+    mirrored = np.pad(image, 1, mode="reflect")
+    for name, module, seen in (("linear", sample, image), ("cubic", sample_cubic, mirrored)):
+        yield module.warp, f"{name}, matrix", z, 16, (seen[None], turn, push, none, out[0][None], out[1])
+        yield module.warp, f"{name}, field", z, 16, (seen[None], turn, push, field, out[0][None], out[1])
+        yield module.force, f"{name}, field", z, 16, (seen[None], turn, push, field, other[None], outs)
+    yield sample.force_moments, "", z, 16, (field, sums(z, 16, 12))
     yield sample.reduce, "12 sums", z, 16, (image[None], turn, other[None], sums(z, 16, 12))
     yield sample.normal, "12 x 12 sums", z, 16, (image[None], turn, weight[None], sums(z, 16, 144))
     yield dense.stencil, "with curvature", z, 16, (image[None], other[None], weight[None], push,
@@ -154,7 +156,7 @@ def cases(shape):
     yield folds.count, "central differences", z, 16, (field, np.eye(3), np.ones(3), 0.0, sums(z, 16, 1))
 
     window = (image, other, weight, 4, 4, 4)
-    yield local.correlation, "radius 4", z, 32, (*window, np.float32(1e-4), *out, none[:2], sums(z, 32, 2))
+    yield local.correlation, "radius 4", z, 32, (*window, np.float32(1e-4), 0.5, *out, none[:2], sums(z, 32, 2))
     yield local.correlation_adjoint, "radius 4", z, 32, (*window, -1.0, *out, *outs[:2])
     origin, scale = np.full(2, 18.0), np.full(2, 3.0)
     slab = max(1, -(-z // 32))

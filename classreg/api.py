@@ -43,7 +43,8 @@ SEARCH = "start of the deformation: "
 
 def register(fixed, moving, *, model: str = "bspline", metric: str | dict = "auto", init="auto", fixed_mask=None,
              moving_mask=None, levels: Sequence[float] | None = None, iterations: int | Sequence[int] | None = None,
-             optimiser: str | dict | None = None, sampling: str | dict | None = None, priors: Sequence[dict] = (),
+             optimiser: str | dict | None = None, sampling: str | dict | None = None,
+             regularisers: str | dict | Sequence[str | dict] | None = None, priors: Sequence[dict] = (),
              spacing=None, channels: str | None = None, rotation: str = "quaternion", plan: Plan | None = None,
              threads: int | None = None, time_limit: float | None = None, memory_limit: int | str | None = None,
              callback: Callable[[Record], bool | None] | None = None) -> Result:
@@ -76,6 +77,10 @@ def register(fixed, moving, *, model: str = "bspline", metric: str | dict = "aut
         Evaluate the last stage at drawn samples, random or sobol, instead of all: {"name": "random", "samples": 2048}.
         `asgd` draws others at every step, also where none is given and the metric can do with them; other optimisers
         keep one set per level.
+    regularisers : str, dict or sequence of them, optional
+        Of the last stage, in the place of those of the model's own that do the same: an energy (diffusion, bending,
+        curvature, elastic, tv, jacobian) replaces its energies, but for the barrier `volume` against folds; a filter
+        (gaussian, or one with `sigma`) that of the same field. {"name": "elastic", "weight": 0.2}.
     priors : sequence of dict, optional
         What is known beside the images: {"name": "landmarks", "fixed": points or path, "moving": ...}, labels,
         singular_values or rigidity, with options. Every stage that can takes them.
@@ -86,7 +91,8 @@ def register(fixed, moving, *, model: str = "bspline", metric: str | dict = "aut
     rotation : {"quaternion", "euler"}
         How rigid and similarity store their rotation.
     plan : Plan, optional
-        Run this instead of what model, metric, init, levels, iterations, optimiser, sampling and priors say.
+        Run this instead of what model, metric, init, levels, iterations, optimiser, sampling, regularisers and priors
+        say.
     threads : int, optional
         All cores by default; every number gives the same bits.
     time_limit : float, optional
@@ -122,7 +128,9 @@ def register(fixed, moving, *, model: str = "bspline", metric: str | dict = "aut
     fixed, moving = door.load_pair(fixed, moving, fixed_mask, moving_mask, spacing, channels)
     begin, base = door.begin_of(init, fixed, moving), memory.resident()
     if plan is None:
-        metric, optimiser, sampling = _check_choice(fixed, model, metric, levels, iterations, optimiser, sampling)
+        regularisers = door.regularisers_of(regularisers, fixed.grid)
+        metric, optimiser, sampling = _check_choice(fixed, model, metric, levels, iterations, optimiser, sampling,
+                                                    regularisers)
         priors = door.priors_of(priors, fixed.grid)
     else:
         door.check_plan(plan, fixed.grid, begin, fixed.channels)
@@ -142,7 +150,7 @@ def register(fixed, moving, *, model: str = "bspline", metric: str | dict = "aut
         matrix, note = start(f, m, init, control) if begin is None else (begin.matrix, GIVEN)
         if plan is None:
             plan = _plan(f, m, matrix, model, metric, init, begin, levels, iterations, rotation, optimiser, sampling,
-                         priors, note)
+                         regularisers, priors, note)
         if limit is not None:
             plan = memory.fit(plan, fixed, moving, limit, base, coarser)
         transform, ending, note = _run(plan, f, m, matrix, begin, control)
@@ -161,13 +169,15 @@ def register(fixed, moving, *, model: str = "bspline", metric: str | dict = "aut
 
 def plan(fixed, moving, *, model: str = "bspline", metric: str | dict = "auto", init="auto",
          levels: Sequence[float] | None = None, iterations=None, optimiser=None, sampling=None,
-         priors: Sequence[dict] = (), spacing=None,
+         regularisers=None, priors: Sequence[dict] = (), spacing=None,
          channels=None, rotation: str = "quaternion", threads: int | None = None) -> Plan:
     """What `register` would run with these arguments, fully resolved; change it and pass it as `plan=`."""
     door.check_options(threads, rotation=rotation)
     fixed, moving = door.load_pair(fixed, moving, None, None, spacing, channels)
     begin = door.begin_of(init, fixed, moving)
-    metric, optimiser, sampling = _check_choice(fixed, model, metric, levels, iterations, optimiser, sampling)
+    regularisers = door.regularisers_of(regularisers, fixed.grid)
+    metric, optimiser, sampling = _check_choice(fixed, model, metric, levels, iterations, optimiser, sampling,
+                                                regularisers)
     priors = door.priors_of(priors, fixed.grid)
     _check_pair(fixed, moving, init, begin)
     with Workspace(threads):
@@ -176,7 +186,7 @@ def plan(fixed, moving, *, model: str = "bspline", metric: str | dict = "auto", 
             f, m, begin = m, f, _turned(begin)
         matrix, note = start(f, m, init) if begin is None else (begin.matrix, GIVEN)
         return _plan(f, m, matrix, model, metric, init, begin, levels, iterations, rotation, optimiser, sampling,
-                     priors, note)
+                     regularisers, priors, note)
 
 
 def apply(transform, moving, reference, *, format: str = "auto", interpolation: str | None = None,
@@ -216,7 +226,7 @@ def apply(transform, moving, reference, *, format: str = "auto", interpolation: 
         return resample(fitted, moving, reference.grid, interpolation, outside)
 
 
-def _check_choice(fixed: Image, model, metric, levels, iterations, optimiser, sampling) -> tuple:
+def _check_choice(fixed: Image, model, metric, levels, iterations, optimiser, sampling, regularisers) -> tuple:
     """Names and options of metric, optimiser and sampling, once all that is chosen is found in order."""
     models.check_model(model)
     if levels is not None:
@@ -225,10 +235,10 @@ def _check_choice(fixed: Image, model, metric, levels, iterations, optimiser, sa
     optimiser = door.part_of(optimiser, OPTIMISERS, "optimiser")
     sampling = door.part_of(sampling, SAMPLINGS, "sampling")
     sampling = models.sampling_for(model, metric, optimiser, sampling)
-    if optimiser or sampling:
+    if optimiser or sampling or regularisers:
         likely = metric if metric["name"] != "auto" else {"name": "mi" if sampling else "lncc"}
-        door.check_stage(models.last_stage(model, fixed.grid, likely, levels, iterations, optimiser=optimiser,
-                                           sampling=sampling), fixed.grid)
+        stage = models.last_stage(model, fixed.grid, likely, levels, iterations, optimiser=optimiser, sampling=sampling)
+        door.check_stage(models.with_regularisers(stage, regularisers, fixed.grid), fixed.grid)
     return metric, optimiser, sampling
 
 
@@ -262,7 +272,7 @@ def _turned(transform: FittedTransform | None) -> FittedTransform | None:
 
 
 def _plan(fixed, moving, matrix, model, metric, init, begin, levels, iterations, rotation, optimiser, sampling,
-          priors, note) -> Plan:
+          regularisers, priors, note) -> Plan:
     """Resolve names, metric and levels."""
     notes, symmetric = [note], model in models.SYMMETRIC
     linear, deformable = metric, metric
@@ -285,8 +295,8 @@ def _plan(fixed, moving, matrix, model, metric, init, begin, levels, iterations,
         stages.append(models.linear_stage(kind, grid, own, None, samples=models.START[kind] ** grid.ndim,
                                           paired=symmetric))
     own = deformable if model not in models.LINEAR else metric if metric["name"] in models.FIRST else linear
-    stages.append(models.last_stage(model, grid, own, factors, iterations, rotation, optimiser, sampling))
-    stages = models.with_priors(stages, priors)
+    last = models.last_stage(model, grid, own, factors, iterations, rotation, optimiser, sampling)
+    stages = models.with_priors([*stages, models.with_regularisers(last, regularisers, grid)], priors)
     plan = Plan(model, init if begin is None else "transform", tuple(stages), notes=tuple(notes))
     door.check_plan(plan, grid, begin)
     return plan

@@ -26,6 +26,7 @@ from .io import load, load_points
 from .metrics import METRICS
 from .planning import Plan, Stage
 from .priors import PRIORS
+from .regularisers import REGULARISERS
 from .result import Result
 from .schedule import Level, default_factors
 from .transforms import PAIRED
@@ -138,6 +139,21 @@ def part_of(given, table: dict, kind: str) -> dict[str, Any] | None:
                           f"the default; got {given!r}")
     models.build(spec, table, kind)
     return dict(spec)
+
+
+def regularisers_of(given, grid: Grid) -> list[dict[str, Any]] | None:
+    """Names and options of regularisers, checked; None for those of the model."""
+    if given is None:
+        return None
+    out = []
+    for spec in [given] if isinstance(given, (str, dict)) else given if isinstance(given, (list, tuple)) else [None]:
+        spec = {"name": spec} if isinstance(spec, str) else spec
+        if not isinstance(spec, dict) or not isinstance(spec.get("name"), str):
+            raise OptionError(f"regularisers are names ({', '.join(REGULARISERS)}), dictionaries with one and options, "
+                              f"or a list of them, such as [{{'name': 'elastic', 'weight': 0.2}}]; got {given!r}")
+        models.build(spec, REGULARISERS, "regulariser", grid)
+        out.append(dict(spec))
+    return out
 
 
 def begin_of(init, fixed: Image, moving: Image) -> FittedTransform | None:

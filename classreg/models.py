@@ -22,7 +22,7 @@ from .metrics.group import AllPairs
 from .optimisers import OPTIMISERS
 from .planning import IN_MEMORY, Plan, Stage
 from .priors import PRIORS
-from .regularisers import REGULARISERS
+from .regularisers import REGULARISERS, smooths
 from .schedule import Level, default_factors
 from .transforms import PAIRED, TRANSFORMS
 
@@ -72,6 +72,11 @@ DEFORMABLE = {
         metrics={"lncc": {"flat": 0.08}},
         iterations=(30, 30, 30, 10)),
 }
+
+#: weights of energies that are asked for without one; those of `SECOND` derivatives in units of the finest spacing
+#: squared
+WEIGHTS = {"diffusion": 0.5, "bending": 1.0, "curvature": 1.0, "elastic": 0.1, "tv": 0.1, "jacobian": 0.1}
+SECOND = ("bending", "curvature")
 
 MODELS = (*LINEAR, *DEFORMABLE)
 
@@ -139,6 +144,30 @@ def last_stage(model: str, grid: Grid, metric: dict, factors: Sequence[float] | 
     if model in LINEAR:
         return linear_stage(model, grid, metric, factors, iterations, rotation, optimiser=optimiser, sampling=sampling)
     return deformable_stage(model, grid, metric, factors, iterations, optimiser, sampling)
+
+
+def with_regularisers(stage: Stage, given: Sequence[dict] | None, grid: Grid) -> Stage:
+    """The stage with other regularisers in the place of those of its own that do the same.
+
+    An energy replaces all energies but the barrier against folds, a filter that of the same field; of a model that is
+    to run with an optimiser that never smooths, the filters go as well. None changes nothing.
+    """
+    def job(spec):
+        part = build(spec, REGULARISERS, "regulariser", grid)
+        return part.acts_on if smooths(part) else "barrier" if hasattr(part, "sunk") else "energy"
+
+    if given is None:
+        return stage
+    jobs, own = {job(spec) for spec in given}, {r["name"]: r for r in stage.regularisers}
+    if "smooth" not in OPTIMISERS[stage.optimiser["name"]].needs:
+        jobs |= {"update", "displacement", "velocity"}
+    weights = {name: w * (grid.resolution**2 if name in SECOND else 1) for name, w in WEIGHTS.items()}
+    found = [r for r in stage.regularisers if job(r) not in jobs]
+    for spec in given:
+        name, plain = spec["name"], "weight" in spec or job(spec) != "energy"
+        weight = {} if plain or name not in weights else {"weight": own.get(name, {}).get("weight", weights[name])}
+        found.append({**spec, **weight})
+    return replace(stage, regularisers=tuple(found))
 
 
 def sampling_for(model: str, metric: dict, optimiser: dict | None, sampling: dict | None) -> dict | None:
@@ -328,4 +357,4 @@ def doublings(stage: Stage, grid: Grid) -> int:
 
 __all__ = ["MODELS", "LINEAR", "DEFORMABLE", "SYMMETRIC", "Plan", "build", "build_sampling", "build_stage",
            "check_model", "deformable_stage", "last_stage", "linear", "linear_stage", "real", "sampling_for",
-           "spelt_out", "whole", "with_priors"]
+           "spelt_out", "whole", "with_priors", "with_regularisers"]

@@ -109,19 +109,22 @@ def test_register_passes_its_options_on(engine, tmp_path):
     done = run("register", "f.nii", "m.nii", "-o", out, "--model", "affine", "--metric", "ncc",
                "--fixed-mask", "a.nii", "--moving-mask", "b.nii", "--init", "moments", "--threads", 3,
                "--time-limit", 20, "--levels", "4,2,1", "--memory-limit", "2GB",
-               "--fixed-points", "p.csv", "--moving-points", "q.csv", "--optimiser", "asgd",
+               "--fixed-points", "p.csv", "--moving-points", "q.csv", "--optimiser", '{"name": "asgd", "step": 1}',
+               "--prior", '{"name": "singular_values"}', "--regulariser", "tv", "--regulariser", '{"name": "volume"}',
                "--samples", 2048)
     assert done.exit_code == 0, done.output
     fixed, moving, options = engine.calls[0]
     assert (str(fixed), str(moving)) == ("f.nii", "m.nii")
     callback = options.pop("callback")
     assert callable(callback)
-    assert options.pop("priors") == [{"name": "landmarks", "fixed": Path("p.csv"), "moving": Path("q.csv")}]
+    assert options.pop("priors") == [{"name": "singular_values"},
+                                     {"name": "landmarks", "fixed": Path("p.csv"), "moving": Path("q.csv")}]
     assert {key: str(value) for key, value in options.items() if key.endswith("mask")} == {
         "fixed_mask": "a.nii", "moving_mask": "b.nii"}
     assert {key: value for key, value in options.items() if not key.endswith("mask")} == {
         "model": "affine", "metric": "ncc", "init": "moments", "threads": 3, "time_limit": 20.0, "memory_limit": "2GB",
-        "levels": [4.0, 2.0, 1.0], "optimiser": "asgd", "sampling": {"name": "random", "samples": 2048.0}}
+        "levels": [4.0, 2.0, 1.0], "optimiser": {"name": "asgd", "step": 1}, "regularisers": ["tv", {"name": "volume"}],
+        "sampling": {"name": "random", "samples": 2048.0}}
     assert (out / "saved").exists()
     assert Outcome.status in done.stdout
     assert re.search(r"similarity\W+0\.9\W+0\.125", done.stdout) and re.search(r"verdict\W+good", done.stdout)
@@ -134,7 +137,7 @@ def test_register_defaults_leave_the_choice_to_the_library(engine, tmp_path):
     options.pop("callback")
     assert options == {"model": "bspline", "metric": "auto", "fixed_mask": None, "moving_mask": None,
                        "init": "auto", "threads": None, "time_limit": None, "memory_limit": None,
-                       "levels": None, "priors": [], "optimiser": None, "sampling": None}
+                       "levels": None, "priors": [], "optimiser": None, "regularisers": None, "sampling": None}
 
 
 def test_landmarks_come_in_pairs(engine, tmp_path):

@@ -11,6 +11,7 @@ from heads import head_phantom
 from scipy.ndimage import gaussian_filter
 
 import classreg
+from classreg.errors import OptionError
 from classreg.evaluate import folding
 from classreg.metrics import METRICS
 
@@ -229,3 +230,49 @@ def test_colour_is_one_transform_for_all_channels():
     assert result.warped.array.shape == (3, *pair.fixed.grid.shape)
     grey = classreg.register(pair.fixed, pair.moving, model="affine", metric="ncc")
     assert np.abs(result.transform.matrix - grey.transform.matrix)[:2, :2].max() < 2e-3
+
+
+@pytest.mark.parametrize("model, given, expected", [
+    ("bspline", "elastic", [{"name": "volume"}, {"name": "elastic", "weight": 0.1}]),
+    ("bspline", {"name": "volume", "below": 0.5}, ["bending", "diffusion", {"name": "volume", "below": 0.5}]),
+    ("bspline", [{"name": "diffusion", "weight": 0.2}, "bending"],
+     [{"name": "volume"}, {"name": "diffusion", "weight": 0.2}, {"name": "bending", "weight": 0.8}]),
+    ("greedy", {"name": "gaussian", "sigma": 2.5, "acts_on": "update"},
+     [{"name": "gaussian", "sigma": 0.57, "acts_on": "displacement"},
+      {"name": "gaussian", "sigma": 2.5, "acts_on": "update"}]),
+    ("dense", "curvature", [{"name": "curvature", "weight": 1.0}]),
+])
+def test_regularisers_take_the_place_of_those_that_do_the_same(model, given, expected):
+    pair = pair_of(2)
+    plan = classreg.plan(pair.fixed, pair.moving, model=model, regularisers=given)
+    squared = pair.fixed.grid.resolution**2
+    for found, wanted in zip(plan.stages[-1].regularisers, expected, strict=True):
+        if isinstance(wanted, str):
+            assert found["name"] == wanted
+            continue
+        factor = squared if wanted["name"] in ("bending", "curvature") else 1
+        assert found == {k: v * factor if k == "weight" else v for k, v in wanted.items()}
+
+
+def test_regularisers_are_what_is_run():
+    pair = pair_of(2)
+    result = classreg.register(pair.fixed, pair.moving, model="bspline", regularisers=["tv", "jacobian"], iterations=3)
+    assert {"metric", "volume", "tv", "jacobian"} == set(result.history[-1].terms)
+    group = classreg.register_group([pair.fixed, pair.moving], model="bspline", regularisers="elastic", iterations=2,
+                                    method="ape")
+    assert {"metric", "elastic", "volume"} == set(group.history[-1].terms)
+
+
+@pytest.mark.parametrize("options, words", [
+    (dict(regularisers="elastc"), "did you mean 'elastic'"),
+    (dict(regularisers=3), "regularisers are names"),
+    (dict(regularisers=[{"weight": 1}]), "regularisers are names"),
+    (dict(regularisers={"name": "tv", "wieght": 1}), "did you mean 'weight'"),
+    (dict(regularisers="elastic", model="affine"), "leave the regulariser out"),
+    (dict(regularisers={"name": "gaussian", "sigma": 1, "acts_on": "update"}), "only smooths"),
+])
+def test_regularisers_that_do_not_fit_are_refused(options, words):
+    pair = pair_of(2)
+    for run in (classreg.register, lambda *images, **more: classreg.register_group(images, **more)):
+        with pytest.raises(OptionError, match=words):
+            run(pair.fixed, pair.moving, **options, callback=lambda r: pytest.fail("an iteration ran"))

@@ -32,6 +32,12 @@ Threads = Annotated[int | None, typer.Option(min=1, help="Threads; all cores by 
 TimeLimit = Annotated[float | None, typer.Option(min=0, help="Seconds; then the best so far.")]
 MemoryLimit = Annotated[str | None, typer.Option(help="Peak memory, as 2GB or 800MB; where the defaults need more, the "
                                                       "finest levels are left out.")]
+Optimiser = Annotated[str | None, typer.Option(help="Of the last stage: lbfgs, adam, ..., or a name with options in "
+                                                    "JSON; by default the model's own.")]
+Regulariser = Annotated[list[str] | None, typer.Option(help="Of the last stage, in the place of the model's own: "
+                                                            "elastic, ..., or a name with options in JSON: "
+                                                            "'{\"name\": \"elastic\", \"weight\": 0.2}'; may be given "
+                                                            "several times.")]
 Levels = Annotated[str | None, typer.Option(help="Pyramid factors from coarse to fine, as 4,2,1.")]
 
 
@@ -124,7 +130,7 @@ def read_factors(levels: str | None) -> list[float] | None:
         raise typer.BadParameter(f"{levels!r} is no list of factors; write 4,2,1", param_hint="--levels") from None
 
 
-def read_metric(text: str, option: str = "--metric") -> str | dict:
+def read_spec(text: str, option: str) -> str | dict:
     """'mi' -> 'mi'; '{"name": "mi"}' -> {"name": "mi"}."""
     if not text.lstrip().startswith("{"):
         return text
@@ -133,6 +139,11 @@ def read_metric(text: str, option: str = "--metric") -> str | dict:
     except ValueError as error:
         raise typer.BadParameter(f"{text!r} is no JSON ({error}); write '{{\"name\": \"mi\", \"bins\": 24}}'",
                                  param_hint=option) from None
+
+
+def read_specs(texts: list[str] | None, option: str) -> list[str | dict] | None:
+    """The same of an option that was given any number of times."""
+    return [read_spec(text, option) for text in texts] if texts else None
 
 
 def check_folder(folder: Path) -> None:

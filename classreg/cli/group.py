@@ -13,14 +13,17 @@ import typer
 from .common import (
     Levels,
     MemoryLimit,
+    Optimiser,
     Output,
     Quiet,
+    Regulariser,
     Threads,
     TimeLimit,
     check_folder,
     finish,
     read_factors,
-    read_metric,
+    read_spec,
+    read_specs,
     running,
 )
 
@@ -43,10 +46,14 @@ def group(
     time_limit: TimeLimit = None,
     memory_limit: MemoryLimit = None,
     levels: Levels = None,
+    optimiser: Optimiser = None,
+    regulariser: Regulariser = None,
     quiet: Quiet = False,
 ) -> None:
     """Register IMAGES to a common space and save transforms, warped images, template and report."""
-    factors, method = read_factors(levels), read_metric(method, "--method")
+    factors, method = read_factors(levels), read_spec(method, "--method")
+    regularisers = read_specs(regulariser, "--regulariser")
+    optimiser = None if optimiser is None else read_spec(optimiser, "--optimiser")
     check_folder(output)
     import classreg
 
@@ -54,6 +61,6 @@ def group(
         result = classreg.register_group(
             images, model=model, method=method, init=init, masks=mask or None, reference=reference, gauge=gauge,
             names=None if names is None else [name.strip() for name in names.split(",")], levels=factors,
-            threads=threads, time_limit=time_limit, memory_limit=memory_limit,
-            callback=callback)
+            optimiser=optimiser, regularisers=regularisers, threads=threads, time_limit=time_limit,
+            memory_limit=memory_limit, callback=callback)
     finish(result, output, quiet, caught)

@@ -20,7 +20,7 @@ from .common import (
     check_folder,
     finish,
     read_factors,
-    read_metric,
+    read_spec,
     running,
 )
 
@@ -47,7 +47,7 @@ def motion(
     quiet: Quiet = False,
 ) -> None:
     """Correct the motion between the frames of SERIES; save the series, the motion and a report."""
-    factors, method = read_factors(levels), read_metric(method, "--method")
+    factors, method = read_factors(levels), read_spec(method, "--method")
     check_folder(output)
     import classreg
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from . import common
-from .common import Fixed, Levels, MemoryLimit, Model, Moving, Output, Quiet, Threads, TimeLimit
+from .common import Fixed, Levels, MemoryLimit, Model, Moving, Optimiser, Output, Quiet, Regulariser, Threads, TimeLimit
 
 
 def register(
@@ -32,18 +32,24 @@ def register(
     time_limit: TimeLimit = None,
     memory_limit: MemoryLimit = None,
     levels: Levels = None,
-    optimiser: Annotated[str | None, typer.Option(help="Of the last stage: lbfgs, asgd, ...; by default the "
-                                                       "model's own.")] = None,
+    optimiser: Optimiser = None,
+    regulariser: Regulariser = None,
+    prior: Annotated[list[str] | None, typer.Option(help="What is known beside the images, with options in JSON: "
+                                                         "'{\"name\": \"singular_values\"}'; may be given several "
+                                                         "times.")] = None,
     sampling: Annotated[str | None, typer.Option(help="Samples of the last stage: random or sobol; by default "
                                                       "all.")] = None,
     samples: Annotated[float | None, typer.Option(help="How many of them, or a share below 1.")] = None,
     quiet: Quiet = False,
 ) -> None:
     """Register MOVING to FIXED and save transform, warped image and report to the output folder."""
-    factors, metric = common.read_factors(levels), common.read_metric(metric)
+    factors, metric = common.read_factors(levels), common.read_spec(metric, "--metric")
+    regularisers, priors = common.read_specs(regulariser, "--regulariser"), common.read_specs(prior, "--prior") or []
+    optimiser = None if optimiser is None else common.read_spec(optimiser, "--optimiser")
     if (fixed_points is None) != (moving_points is None):
         raise typer.BadParameter("landmarks come in pairs: give --fixed-points and --moving-points, or neither")
-    landmarks = {"name": "landmarks", "fixed": fixed_points, "moving": moving_points}
+    if fixed_points is not None:
+        priors.append({"name": "landmarks", "fixed": fixed_points, "moving": moving_points})
     if samples is not None:
         sampling = {"name": sampling or "random", "samples": samples}
     if baseline is not None or parameters:
@@ -65,15 +71,16 @@ def register(
         else:
             result = classreg.register(
                 fixed, moving, model=model, metric=metric, init=Path(init) if Path(init).is_file() else init,
-                callback=callback, levels=factors, priors=[] if fixed_points is None else [landmarks],
-                optimiser=optimiser, sampling=sampling, **shared)
+                callback=callback, levels=factors, priors=priors, optimiser=optimiser, regularisers=regularisers,
+                sampling=sampling, **shared)
     common.finish(result, output, quiet, caught)
 
 
 def _check_alone(context: typer.Context, recipe: str) -> None:
     """Refuse, beside a recipe, options that say what it says itself."""
     what = {"--baseline": "a baseline is a recipe", "--parameters": "parameter files are a recipe"}[recipe]
-    for name in ("model", "metric", "init", "levels", "optimiser", "sampling", "samples", "fixed_points", "parameters"):
+    for name in ("model", "metric", "init", "levels", "optimiser", "regulariser", "prior", "sampling", "samples",
+                 "fixed_points", "parameters"):
         option = "--" + name.replace("_", "-")
         if option != recipe and context.get_parameter_source(name).name == "COMMANDLINE":
             raise typer.BadParameter(f"{what} of its own, in which {option} cannot be changed: leave one of them out",

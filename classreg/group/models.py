@@ -44,7 +44,7 @@ def check_model(model: str) -> str:
 
 def group_plan(model: str, method: dict, grid: Grid, init: str, gauge: str, factors: Sequence[float] | None = None,
                iterations=None, optimiser: dict | None = None, seed: int = 0, notes: tuple[str, ...] = (),
-               temporal: float = 0.0) -> Plan:
+               temporal: float = 0.0, regularisers: Sequence[dict] | None = None) -> Plan:
     """The default plan of a model on a common grid: rigid and affine stages, then the model's own."""
     stages = []
     for kind in BEFORE.get(model, ("rigid", "affine")):
@@ -54,6 +54,7 @@ def group_plan(model: str, method: dict, grid: Grid, init: str, gauge: str, fact
         stages.append(replace(_linear(model, grid, method, factors, iterations, optimiser, models.ENOUGH), order=3))
     else:
         stages.append(models.deformable_stage(model, grid, method, factors, iterations, optimiser, defaults=DEFORMABLE))
+    stages[-1] = models.with_regularisers(stages[-1], regularisers, grid)
     if temporal:
         coupling = {"name": "temporal", "weight": float(temporal) / grid.resolution**2}
         stages = [replace(stage, regularisers=(*stage.regularisers, coupling)) for stage in stages]

@@ -44,7 +44,8 @@ SETTLED = 10
 def register_group(images, *, model: str = "bspline", method: str | dict = "xcoreg", init="auto", names=None,
                    masks=None, reference=None, gauge: int | str = "mean", levels: Sequence[float] | None = None,
                    iterations: int | Sequence[int] | None = None, optimiser: str | dict | None = None, spacing=None,
-                   channels: str | None = None, seed: int = 0, temporal: float = 0.0, plan: Plan | None = None,
+                   channels: str | None = None, seed: int = 0, temporal: float = 0.0,
+                   regularisers: str | dict | Sequence[str | dict] | None = None, plan: Plan | None = None,
                    threads: int | None = None, time_limit: float | None = None, memory_limit: int | str | None = None,
                    callback: Callable[[Record], bool | None] | None = None) -> GroupResult:
     """Find transforms that take points of a common space to points of each image, so that all images match there.
@@ -84,9 +85,11 @@ def register_group(images, *, model: str = "bspline", method: str | dict = "xcor
     temporal : float
         Weight of the mean squared step, in voxels, between the motions of images that follow each other in the list:
         for frames of one movement, whose order then counts. See `register_series`.
+    regularisers : str, dict or sequence of them, optional
+        Of the last stage, in the place of those of the model's own that do the same, see `classreg.register`.
     plan : Plan, optional
-        Run this instead of what model, method, init, gauge, levels, iterations, optimiser, seed and
-        temporal say.
+        Run this instead of what model, method, init, gauge, levels, iterations, optimiser, seed, temporal and
+        regularisers say.
     threads : int, optional
         All cores by default; every number gives the same bits.
     time_limit : float, optional
@@ -122,7 +125,8 @@ def register_group(images, *, model: str = "bspline", method: str | dict = "xcor
     limit, coarser = parse(memory_limit), levels is None and plan is None
     images, names = door.load_group(images, masks, names, spacing, channels)
     base = resident()
-    wanted = _Wanted(model, method, init, gauge, reference, levels, iterations, optimiser, seed, temporal, plan)
+    wanted = _Wanted(model, method, init, gauge, reference, levels, iterations, optimiser, seed, temporal, plan,
+                     regularisers)
     wanted.check(images, names, spacing, channels)
     order = range(len(images)) if wanted.ordered else in_order(images)
     control = Control(callback, time_limit, began)
@@ -149,11 +153,12 @@ def register_group(images, *, model: str = "bspline", method: str | dict = "xcor
 def plan_group(images, *, model: str = "bspline", method: str | dict = "xcoreg", init="auto", names=None, masks=None,
                reference=None, gauge: int | str = "mean", levels: Sequence[float] | None = None, iterations=None,
                optimiser=None, spacing=None, channels: str | None = None, seed: int = 0,
-               temporal: float = 0.0, threads: int | None = None) -> Plan:
+               temporal: float = 0.0, regularisers=None, threads: int | None = None) -> Plan:
     """What `register_group` would run with these arguments, fully resolved; change it and pass it as `plan=`."""
     pair_door.check_options(threads)
     images, names = door.load_group(images, masks, names, spacing, channels)
-    wanted = _Wanted(model, method, init, gauge, reference, levels, iterations, optimiser, seed, temporal, None)
+    wanted = _Wanted(model, method, init, gauge, reference, levels, iterations, optimiser, seed, temporal, None,
+                     regularisers)
     wanted.check(images, names, spacing, channels)
     order = range(len(images)) if wanted.ordered else in_order(images)
     control = Control()
@@ -176,11 +181,12 @@ def in_order(images: Sequence[Image]) -> list[int]:
 class _Wanted:
     """What the caller asked for, checked."""
 
-    def __init__(self, model, method, init, gauge, reference, levels, iterations, optimiser, seed, temporal,
-                 plan):
+    def __init__(self, model, method, init, gauge, reference, levels, iterations, optimiser, seed, temporal, plan,
+                 regularisers):
         self.model, self.method, self.init, self.gauge, self.reference = model, method, init, gauge, reference
         self.levels, self.iterations, self.optimiser = levels, iterations, optimiser
         self.seed, self.temporal, self.plan, self.matrices = seed, temporal, plan, None
+        self.regularisers = regularisers
 
     def check(self, images, names, spacing, channels) -> None:
         """Refuse what can be known to be wrong by now, and turn the rest into objects."""
@@ -191,6 +197,7 @@ class _Wanted:
             self.optimiser = pair_door.part_of(self.optimiser, OPTIMISERS, "optimiser")
             door.check_seed(self.seed)
             door.check_temporal(self.temporal)
+            self.regularisers = pair_door.regularisers_of(self.regularisers, images[0].grid)
             self.gauge = door.gauge_of(self.gauge, names)
         else:
             door.check_kind(self.plan)
@@ -224,7 +231,7 @@ def _resolve(wanted: _Wanted, images, names, control) -> tuple[Plan, Grid, list[
         factors = None if wanted.levels is None else [float(v) for v in wanted.levels]
         init = wanted.init if wanted.matrices is None else "matrices"
         plan = models.group_plan(wanted.model, wanted.method, grid, init, wanted.gauge, factors, wanted.iterations,
-                                 wanted.optimiser, wanted.seed, (note,), wanted.temporal)
+                                 wanted.optimiser, wanted.seed, (note,), wanted.temporal, wanted.regularisers)
     door.check_plan(plan, grid, len(images))
     door.check_classes(images, names, plan)
     door.check_joint(images, matrices, plan)
