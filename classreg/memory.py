@@ -296,7 +296,7 @@ def _level(stage: Stage, level: Level, fixed: Image, moving: Image) -> float:
     # of a pair that meets halfway the fixed image is warped too, to a template of about the fixed one's size
     paired = stage.transform["name"] in PAIRED
     grid = grids[0]
-    channels, copied = _described(stage.metric, fixed.channels, grid.ndim)
+    channels, copied = described(stage.metric, fixed.channels, grid.ndim)
     if copied:  # beside the images of the level
         copies = sum(channels * g.size + (0 if image.weight is None else g.size * (g.shape != image.grid.shape))
                      for image, g in zip((fixed, moving), grids))
@@ -350,10 +350,10 @@ def _level(stage: Stage, level: Level, fixed: Image, moving: Image) -> float:
     return VALUE * (copies + maps * size + fields + sets * theta)
 
 
-def _described(spec: dict, channels: int, ndim: int) -> tuple[int, bool]:
+def described(spec: dict, channels: int, ndim: int) -> tuple[int, bool]:
     """Channels that are warped for a metric of an image's `channels`, and whether they are arrays of their own."""
     if spec["name"] == "composite":
-        parts = [_described(p["metric"], len(p.get("channels") or range(channels)), ndim)
+        parts = [described(p["metric"], len(p.get("channels") or range(channels)), ndim)
                  for p in models.spelt_out(spec)["parts"]]
         plain = 0 if all(copied for _, copied in parts) else channels
         return plain + sum(count for count, copied in parts if copied), any(copied for _, copied in parts)
@@ -376,14 +376,14 @@ def _metric(spec: dict, channels: int, ndim: int) -> tuple[float, float, float, 
     for part in models.spelt_out(spec)["parts"]:
         own = part.get("channels") or range(channels)
         used, kept, diagonal, curvature = _metric(part["metric"], len(own), ndim)
-        seen, copied = _described(part["metric"], len(own), ndim)
+        seen, copied = described(part["metric"], len(own), ndim)
         apart = not copied and list(own) != list(range(own[0], own[0] + len(own)))  # copies of fixed and warped ones
         if directions := DIRECTIONS.get(part["metric"]["name"]):
             widened.append(directions * len(own) * channels)
         parts.append((used, kept + seen * (1 + 2 * apart), diagonal, curvature * channels / len(own)))
     used, kept, diagonal, curvature = zip(*parts)
     together = sum(widened) * (1 + (len(widened) > 1))  # of all parts, and those in one array
-    warped = _described(spec, channels, ndim)[0]
+    warped = described(spec, channels, ndim)[0]
     return max(used), sum(kept), sum(diagonal) + together + warped, sum(curvature) + warped
 
 

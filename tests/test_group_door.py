@@ -137,7 +137,7 @@ def test_metrics_within_methods_take_options(method):
     assert Plan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
     assert models.build_method(spec).metric.radius == 3
     for wrong, words in (({"name": "lncc", "radiu": 3}, "did you mean 'radius'"), (3, "metric is a name"),
-                         ({"name": "mind"}, f"metric of {method} 'mind'"), ("mind", "metric of .* 'mind'")):
+                         ({"name": "ngf"}, f"metric of {method} 'ngf'"), ("ngf", "metric of .* 'ngf'")):
         refused(images, OptionError, words, method={"name": method, "metric": wrong})
 
 

@@ -29,7 +29,7 @@ METRIC = {"ape": (2, 0), "cte": (5, 1), "xcoreg": (0, 1), "gmm": (1, 0), "congea
           "pca": (1, 0), "pca2": (1, 0), "correlation": (1, 0), "total_correlation": (1, 0), "low_rank": (1, 2)}
 
 #: what pairwise metrics use up within a call, beside adjoints
-PAIRWISE = {"lncc": 7, "nmi": 0, "mi": 0, "ncc": 0, "ssd": 0}
+PAIRWISE = {"lncc": 7, "nmi": 0, "mi": 0, "ncc": 0, "ssd": 0, "sad": 0, "mind": 0}
 
 #: values per sample that starts of classes are found on: of each intensity, with its weight in float64 and what
 #: compares them with centres, the thinned images beside; and of each class, its distances
@@ -112,14 +112,17 @@ def _counted(image: Image) -> int:
 
 def _level(stage: Stage, level: Level, images: Sequence[Image], common: Grid) -> tuple[float, float]:
     """Bytes that an iteration holds at a level, and that starting the classes does before the first."""
-    resolution, count, channels = level.resolution(common), len(images), images[0].channels
+    resolution, count = level.resolution(common), len(images)
     grid = common.coarsen(factors(common, resolution))
     size, d = grid.size, grid.ndim
+    inner = stage.metric.get("metric", "mi")
+    inner = inner if stage.metric["name"] == "ape" else "mi"  # of the others none describes images
+    channels, own = memory.described({"name": inner} if isinstance(inner, str) else inner, images[0].channels, d)
     copies, cubic = 0, stage.order == 3
     for image in images:
         small = image.grid.coarsen(factors(image.grid, resolution))
         made = small.shape != image.grid.shape or level.sigma is not None
-        copies += small.size * (image.channels * (made + cubic) + (image.weight is not None) * made)
+        copies += small.size * (image.channels * made + channels * (own + cubic) + (image.weight is not None) * made)
     masks = 3 * any(image.weight is not None for image in images)
     optimiser, transform = stage.optimiser["name"], stage.transform["name"]
     used, each, classes = _metric(stage.metric, channels, count)

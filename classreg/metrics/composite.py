@@ -42,7 +42,7 @@ class Composite(Metric):
         default) and `weight` (above 0, 1 by default). Without parts: lncc and mi of all channels.
     """
 
-    dense = True  # without parts; otherwise as they say
+    dense, symmetric = True, True  # without parts; otherwise as they say
 
     def __init__(self, parts: Sequence[dict] | None = None):
         parts = [{"metric": make()} for make in DEFAULT.values()] if parts is None else parts
@@ -50,7 +50,7 @@ class Composite(Metric):
             raise OptionError(f"composite: parts must be a list of at least one part, such as {{'metric': {{'name': "
                               f"'mi'}}, 'channels': [0], 'weight': 1.0}}; got {parts!r}")
         self.metrics, self.channels, self.weights = zip(*(_checked(part, k) for k, part in enumerate(parts)))
-        self.dense = any(m.dense for m in self.metrics)
+        self.dense, self.symmetric = any(m.dense for m in self.metrics), all(m.symmetric for m in self.metrics)
         self.zero = sum(w * m.zero for m, w in zip(self.metrics, self.weights))
         if all(hasattr(m, "curvature") for m in self.metrics):
             self.curvature = self._curvature
@@ -111,6 +111,38 @@ class Composite(Metric):
             value += factor * found
             _add(adjoint, places, factor, part)
         return value, adjoint
+
+    def pair(self, a: np.ndarray, b: np.ndarray, weight_a: np.ndarray, weight_b: np.ndarray):
+        """Value and both adjoints, where all parts are symmetric."""
+        value, ws = 0.0, workspace()
+        adjoints = adjoint_buffer(a), ws.buffer("adjoint b", b.shape, b.dtype)
+        for out in adjoints:
+            out[...] = 0
+        for metric, places, factor, both in self._each(a, b):
+            found, *parts = metric.pair(*both, weight_a, weight_b)
+            value += factor * found
+            for out, part in zip(adjoints, parts):
+                _add(out, places, factor, part)
+        return value, *adjoints
+
+    def pair_curvature(self, a: np.ndarray, b: np.ndarray, weight_a: np.ndarray, weight_b: np.ndarray):
+        """Of the last `pair`, where all parts have one."""
+        out = [workspace().buffer(f"composite curvature {k}", a.shape, a.dtype) for k in "ab"]
+        for h in out:
+            h[...] = 0
+        for metric, places, factor, both in self._each(a, b):
+            for h, part in zip(out, metric.pair_curvature(*both, weight_a, weight_b)):
+                _add(h, places, factor, part)
+        return tuple(out)
+
+    def _each(self, a, b):
+        """Each part, its channels and weight, and what it sees of two images, among buffers of its own."""
+        ws = workspace()
+        for k, (metric, places, factor) in enumerate(zip(self.metrics, self._places, self.weights)):
+            with ws.named(f"part {k} first "):
+                one = _seen(a, places)
+            with ws.named(f"part {k} "):
+                yield metric, places, factor, (one, _seen(b, places))
 
     def _curvature(self, warped: np.ndarray, weight: np.ndarray):
         """The weighted sum of the parts' curvatures, and all that they deflate with."""

@@ -58,6 +58,7 @@ class MIND(Metric):
     """
 
     zero = 1e-9
+    symmetric = True  # unless descriptors of the warped image are taken
 
     def __init__(self, mode: str = "warped", radius: int = 1, dilation: int = 2):
         if mode not in MODES:
@@ -66,7 +67,7 @@ class MIND(Metric):
             if not (isinstance(value, Integral) and least <= value <= 16):
                 raise OptionError(f"mind: {name} must be a whole number from {least} to 16, got {value!r}")
         self.mode, self.radius, self.dilation = mode, int(radius), int(dilation)
-        self.dense = mode == "exact"
+        self.dense, self.symmetric = mode == "exact", mode == "warped"
 
     def describe(self, image: Image) -> Image:
         """Descriptors of the image, 12 in space and 4 in the plane; the image itself in mode "exact"."""

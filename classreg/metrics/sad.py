@@ -32,6 +32,7 @@ class SAD(Metric):
     """
 
     zero = 1e-9
+    symmetric = True
 
     def __init__(self, delta: float = 0.1):
         if not (isinstance(delta, Real) and np.isfinite(delta) and delta > 0):

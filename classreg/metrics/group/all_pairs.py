@@ -11,7 +11,7 @@ Must not import: transforms, optimisers, engine, numba, cupy.
 
 from __future__ import annotations
 
-from copy import copy
+from copy import deepcopy
 from itertools import combinations
 from numbers import Integral
 
@@ -19,13 +19,17 @@ import numpy as np
 
 from ...backend import workspace
 from ...errors import OptionError, unknown
+from ..composite import Composite
 from ..information import MutualInformation, NormalisedMutualInformation
 from ..lncc import LNCC
+from ..mind import MIND
 from ..ncc import NCC
+from ..sad import SAD
 from ..ssd import SSD
 
 #: metrics that may be given by name
-NAMED = {"mi": MutualInformation, "nmi": NormalisedMutualInformation, "ncc": NCC, "lncc": LNCC, "ssd": SSD}
+NAMED = {"mi": MutualInformation, "nmi": NormalisedMutualInformation, "ncc": NCC, "lncc": LNCC, "ssd": SSD, "sad": SAD,
+         "mind": MIND, "composite": Composite}
 
 
 class AllPairs:
@@ -34,8 +38,8 @@ class AllPairs:
     Parameters
     ----------
     metric
-        "mi", "nmi", "ncc", "lncc" or "ssd" (in plans also as a dictionary with options, {"name": "lncc", "radius": 3}),
-        or a metric with `symmetric` and so `pair`.
+        A name of `NAMED` (in plans also as a dictionary with options, {"name": "lncc", "radius": 3}), or a metric with
+        `symmetric` and so `pair`.
     cycles : int
         Random orders that pairs are drawn from, of groups that have more than `cycles` N pairs: those above nine
         images with the default.
@@ -58,7 +62,7 @@ class AllPairs:
                               f"{metric!r}")
         if not metric.symmetric:
             raise OptionError(f"metric {type(metric).__name__.lower()} compares a moving image with a fixed one; where "
-                              "both images move, use one that does not mind their order: ssd, ncc, lncc, mi or nmi")
+                              f"both images move, use one that does not mind their order: {', '.join(NAMED)}")
         if not (isinstance(cycles, Integral) and cycles >= 1):
             raise OptionError(f"ape: cycles must be a whole number of at least 1, got {cycles!r}")
         self.metric, self.dense, self.zero = metric, metric.dense, metric.zero
@@ -88,7 +92,7 @@ class AllPairs:
 
     def _take(self, chosen):
         for i, j in chosen - self._ready.keys():
-            self._ready[i, j] = copy(self.metric)
+            self._ready[i, j] = deepcopy(self.metric)
             self._ready[i, j].prepare(self._images[i], self._images[j], self._grid)
         self._ready = {pair: self._ready[pair] for pair in sorted(chosen)}
         self._pairs = [(*pair, metric) for pair, metric in self._ready.items()]
