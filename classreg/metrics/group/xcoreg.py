@@ -30,14 +30,15 @@ from __future__ import annotations
 import numpy as np
 
 from ...backend import workspace
+from ...bounds import number, whole
 from ...errors import OptionError
 from ...image import Image
 from ...kernels.cpu import classes as kernels
 from ...mapping import Mapping
 from ...sampling import sample
 from ...stencil import smooth
-from ..information import bins_of, checked_bins, range_of, table_size, table_slab
-from .base import GroupMetric, above, adjoints_buffer, company, informed_on, whole
+from ..information import bins_of, range_of, table_size, table_slab
+from .base import GroupMetric, adjoints_buffer, company, informed_on
 from .clusters import k_means, memberships, thinned
 
 #: least posterior of any class, and least density
@@ -92,9 +93,9 @@ class XCoReg(GroupMetric):
         elif hold:
             raise OptionError("xcoreg: hold=True needs an atlas to hold to")
         self.classes, self.restarts = whole("xcoreg: classes", classes, 2, 64), whole("xcoreg: restarts", restarts, 1)
-        self.bins = checked_bins("xcoreg", bins)
-        self.tempering, self.smoothing = (above("xcoreg: tempering", tempering, 1.0),
-                                          above("xcoreg: smoothing", smoothing, 0.0))
+        self.bins = whole("xcoreg: bins", bins, 4, 256)
+        self.tempering, self.smoothing = (number("xcoreg: tempering", tempering, 1),
+                                          number("xcoreg: smoothing", smoothing, 0))
         self.seed, self.atlas, self.hold, self.posterior = seed, atlas, hold, None
 
     def prepare(self, images, grid) -> None:
