@@ -47,6 +47,12 @@ def check_options(threads=None, time_limit=None, callback=None, rotation: str = 
         raise unknown("rotation", rotation, ROTATIONS)
 
 
+def check_seed(seed) -> None:
+    """Raise OptionError for what is no seed."""
+    if not models.whole(seed):
+        raise OptionError(f"seed must be a whole number of at least 0, got {seed!r}")
+
+
 def load_image(source, spacing, channels, name: str) -> Image:
     """An image from whatever was given as one; spacing goes to arrays and pictures only."""
     takes = isinstance(source, (np.ndarray, str, os.PathLike))
@@ -221,6 +227,7 @@ def check_plan(plan: Plan, grid: Grid, begin: FittedTransform | None = None, cha
         raise OptionError(f"a plan needs at least one stage, got {plan.stages!r}; begin from classreg.plan(...)")
     if plan.search not in SEARCHES:
         raise unknown("search", plan.search, SEARCHES)
+    check_seed(plan.seed)
     if not isinstance(plan.matching, bool):
         raise OptionError(f"matching of a plan must be True or False, got {plan.matching!r}")
     linear = begin is None or begin.linear

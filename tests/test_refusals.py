@@ -203,6 +203,11 @@ def test_what_is_no_plan_is_refused(plan, message):
     refused(OptionError, message, plan=plan)
 
 
+@pytest.mark.parametrize("seed", [-1, "a", 1.5, None, True])
+def test_what_is_no_seed_is_refused(seed):
+    refused(OptionError, "seed must be a whole number of at least 0", plan=replace(plan_with(), seed=seed))
+
+
 def test_a_plan_that_can_run_is_taken():
     result = classreg.register(PAIR.fixed, PAIR.moving, plan=plan_with(levels=(Level(2, np.int64(1)),), order=3))
     assert result.transform.model == "bspline" and len(result.history) == 2

@@ -19,7 +19,7 @@ from ..grid import Grid
 from ..image import Image, real_numbers
 from ..initialise import GROUP_INITS
 from ..metrics.group import GROUP_METRICS
-from ..models import real, whole
+from ..models import real
 from ..planning import Plan, Stage
 from ..transforms import GROUPED
 from . import models
@@ -156,12 +156,6 @@ def init_of(plan: Plan) -> str:
     return plan.init
 
 
-def check_seed(seed) -> None:
-    """Raise OptionError for what is no seed."""
-    if not whole(seed):
-        raise OptionError(f"seed must be a whole number of at least 0, got {seed!r}")
-
-
 def check_temporal(weight) -> None:
     """Raise OptionError for what is no weight of a coupling."""
     if not real(weight) or weight < 0:
@@ -275,6 +269,7 @@ def check_kind(plan: Plan) -> None:
                           "classreg.plan_group from images")
     if not plan.gauge:
         raise OptionError("this is the plan of a pair; begin from classreg.plan_group(images, ...)")
+    door.check_seed(plan.seed)
     if plan.matching:
         raise OptionError("a group has no image whose histogram the others could take: leave matching out of the plan")
     if not isinstance(plan.stages, (tuple, list)) or not plan.stages:
