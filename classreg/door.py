@@ -26,6 +26,7 @@ from .io import load, load_points
 from .metrics import METRICS
 from .planning import Plan, Stage
 from .priors import PRIORS
+from .regularisers import is_energy
 from .result import Result
 from .schedule import Level, default_factors
 from .transforms import PAIRED
@@ -276,10 +277,16 @@ def check_stage(stage: Stage, grid: Grid, channels: int | None = None) -> None:
         _check_paired(stage, optimiser, where)
     check_needs(optimiser, transform, metric, regularisers, priors, models.build_sampling(stage))
     _check_channels(getattr(metric, "metric", metric), channels)
-    for part in (*regularisers, *priors):
+    check_dimension((*regularisers, *priors), grid, where)
+
+
+def check_dimension(parts, grid: Grid, where: str) -> None:
+    """Refuse regularisers and priors whose maps or points are of another dimension than the images."""
+    for part in parts:
         ndim = getattr(part, "ndim", None)
         if ndim not in (None, grid.ndim):
-            raise OptionError(f"{where}: {type(part).__name__.lower()} is given in {ndim}-D, the fixed image is "
+            what = "the map `where` of " if is_energy(part) and hasattr(part, "where") else ""
+            raise OptionError(f"{where}: {what}{type(part).__name__.lower()} is given in {ndim}-D, the images are "
                               f"{grid.ndim}-D")
 
 

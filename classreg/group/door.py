@@ -307,6 +307,7 @@ def check_stage(stage: Stage, grid: Grid, count: int, where: str) -> None:
         raise OptionError(f"{where}: fields that compose their steps have no mean to take out: use svf, or dense "
                           "without compositive")
     check_needs(optimiser, transform, metric, regularisers)
+    door.check_dimension(regularisers, grid, where)
     atlas = getattr(metric, "atlas", None)
     if atlas is not None and (atlas.grid.ndim != grid.ndim or not preflight.overlap(grid, atlas.grid)):
         raise OptionError(f"{where}: the atlas ({atlas.grid}) does not lie in the common space, which is {grid}: "
