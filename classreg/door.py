@@ -26,7 +26,7 @@ from .io import load, load_points
 from .metrics import METRICS
 from .planning import Plan, Stage
 from .priors import PRIORS
-from .regularisers import REGULARISERS
+from .regularisers import REGULARISERS, is_energy
 from .result import Result
 from .schedule import Level, default_factors
 from .transforms import PAIRED
@@ -46,6 +46,12 @@ def check_options(threads=None, time_limit=None, callback=None, rotation: str = 
         raise OptionError(f"callback must be a function that takes a Record, got {callback!r}")
     if rotation not in ROTATIONS:
         raise unknown("rotation", rotation, ROTATIONS)
+
+
+def check_seed(seed) -> None:
+    """Raise OptionError for what is no seed."""
+    if not models.whole(seed):
+        raise OptionError(f"seed must be a whole number of at least 0, got {seed!r}")
 
 
 def load_image(source, spacing, channels, name: str) -> Image:
@@ -237,6 +243,7 @@ def check_plan(plan: Plan, grid: Grid, begin: FittedTransform | None = None, cha
         raise OptionError(f"a plan needs at least one stage, got {plan.stages!r}; begin from classreg.plan(...)")
     if plan.search not in SEARCHES:
         raise unknown("search", plan.search, SEARCHES)
+    check_seed(plan.seed)
     if not isinstance(plan.matching, bool):
         raise OptionError(f"matching of a plan must be True or False, got {plan.matching!r}")
     linear = begin is None or begin.linear
@@ -285,10 +292,16 @@ def check_stage(stage: Stage, grid: Grid, channels: int | None = None) -> None:
         _check_paired(stage, optimiser, where)
     check_needs(optimiser, transform, metric, regularisers, priors, models.build_sampling(stage))
     _check_channels(getattr(metric, "metric", metric), channels)
-    for part in (*regularisers, *priors):
+    check_dimension((*regularisers, *priors), grid, where)
+
+
+def check_dimension(parts, grid: Grid, where: str) -> None:
+    """Refuse regularisers and priors whose maps or points are of another dimension than the images."""
+    for part in parts:
         ndim = getattr(part, "ndim", None)
         if ndim not in (None, grid.ndim):
-            raise OptionError(f"{where}: {type(part).__name__.lower()} is given in {ndim}-D, the fixed image is "
+            what = "the map `where` of " if is_energy(part) and hasattr(part, "where") else ""
+            raise OptionError(f"{where}: {what}{type(part).__name__.lower()} is given in {ndim}-D, the images are "
                               f"{grid.ndim}-D")
 
 

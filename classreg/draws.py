@@ -14,6 +14,7 @@ Must not import: metrics, optimisers, numba, cupy, file libraries.
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Real
 
 import numpy as np
 
@@ -24,6 +25,9 @@ from .sampling import Points
 #: samples below which neither sums nor histograms mean anything
 LEAST = 64
 
+#: samples above which a number is taken for a mistake
+MOST = 1 << 31
+
 
 class Random:
     """Points drawn one by one.
@@ -31,27 +35,31 @@ class Random:
     Parameters
     ----------
     samples : float
-        How many: a whole number of at least 64, or a share of the level's samples below 1 (at least 64 then).
+        How many: a whole number from 64 to 2^31, of which no more are drawn than the level's grid has samples; or a
+        share of the level's samples below 1. At least 64 in any case.
     kept : bool
         One set per level, also where the optimiser asks for others.
     """
 
     def __init__(self, samples: float = 4096, kept: bool = False):
-        if not (0 < samples < 1 or (LEAST <= samples < np.inf and samples == int(samples))):
-            raise OptionError(f"{type(self).__name__.lower()}: samples must be a whole number of at least {LEAST}, or "
-                              f"a share between 0 and 1; got {samples!r}")
+        if not (isinstance(samples, Real)
+                and (0 < samples < 1 or (LEAST <= samples <= MOST and samples == int(samples)))):
+            raise OptionError(f"{type(self).__name__.lower()}: samples must be a whole number from {LEAST} to {MOST}, "
+                              f"or a share between 0 and 1; got {samples!r}")
         self.samples, self.kept = samples, kept
 
-    def count(self, size: int) -> int:
-        """How many samples stand for so many of a level."""
-        return max(LEAST, round(self.samples * size)) if self.samples < 1 else int(self.samples)
+    def count(self, size: int, inside: int | None = None) -> int:
+        """How many samples stand for so many of a level, of which so many lie inside the mask (all without one)."""
+        if self.samples < 1:
+            return max(LEAST, round(self.samples * (size if inside is None else inside)))
+        return max(LEAST, int(min(self.samples, size)))
 
     def on(self, image: Image, rng: np.random.Generator) -> Callable[[int], Points]:
         """`draw(times)` for the fixed image of a level: a new set, that many times as large."""
         grid, inside = image.grid, None
         if image.weight is not None:
             inside = np.flatnonzero(image.weight > 0)
-        count = self.count(grid.size if inside is None else len(inside))
+        count = self.count(grid.size, None if inside is None else len(inside))
         last = np.array(grid.shape) - 1.0
         uniform = self._uniform(grid.ndim + (inside is not None), rng)
 

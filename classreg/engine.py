@@ -138,7 +138,7 @@ def _levels(name, pose, transform, metric, regularisers, optimiser, levels, thet
     """The loops of `run`, which explains the parameters."""
     ending = "no level to run"
     for number, level in enumerate(levels, 1):
-        best = theta
+        best, objective, state = theta, None, None  # those of the last level must not lie beside this one's
         try:
             grid, make = pose(level, number)
             best = theta = mended(transform.refine(theta, grid), transform, regularisers)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from numbers import Integral, Real
@@ -252,7 +253,7 @@ def whole(value) -> bool:
 
 def real(value) -> bool:
     """Whether a value is a finite real number (True and False are none)."""
-    return isinstance(value, Real) and not isinstance(value, bool) and bool(np.isfinite(value))
+    return isinstance(value, Real) and not isinstance(value, bool) and bool(abs(value) <= sys.float_info.max)
 
 
 #: what an option may be, by its annotation

@@ -62,6 +62,16 @@ def test_how_many_are_drawn():
 
 
 @NAMES
+def test_no_more_are_drawn_than_the_level_has(name):
+    fixed, _ = check.scene(2)
+    most = fixed.grid.size if name == "random" else 1 << int(np.ceil(np.log2(fixed.grid.size)))
+    few = replace(fixed, weight=np.eye(*fixed.grid.shape))
+    for image, samples in ((fixed, 1e9), (fixed, 1 << 31), (few, 1e9)):
+        assert len(draw_on(image, name, samples)().world) == most
+    assert len(draw_on(few, "random", 0.999)().world) == LEAST, "a share of those in the mask"
+
+
+@NAMES
 def test_the_seed_alone_decides(name):
     fixed, _ = check.scene(3)
     first, again, other = (draw_on(fixed, name, seed=s) for s in (0, 0, 1))
@@ -81,10 +91,10 @@ def test_sobol_sums_vary_less(ndim):
     assert spread("sobol") < 0.5 * spread("random")
 
 
-@pytest.mark.parametrize("samples", [0, -3, 10, 100.5, 1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("samples", [0, -3, 10, 100.5, 1.0, 3e9, 1e300, float("nan"), float("inf"), True, "64"])
 @pytest.mark.parametrize("kind", [Random, Sobol])
 def test_a_wrong_number_is_refused(kind, samples):
-    with pytest.raises(OptionError, match="samples must be a whole number of at least 64, or a share"):
+    with pytest.raises(OptionError, match="samples must be a whole number from 64 to 2147483648, or a share"):
         kind(samples)
 
 

@@ -283,7 +283,7 @@ def test_what_is_refused_when_it_is_read(values, message):
 def test_what_is_refused_for_a_pair():
     for values, message in [({"FixedImageDimension": [2]}, "FixedImageDimension is 2, the image is 3-D"),
                             ({"ImagePyramidSchedule": [4, 2]}, r"has 2 values; it takes 3 \(one per resolution\) or 9"),
-                            ({"NumberOfSpatialSamples": [5]}, "at least 64"),
+                            ({"NumberOfSpatialSamples": [5]}, "from 64 to"),
                             ({"NumberOfMovingHistogramBins": [16]}, "as many bins; these are 32 and 16"),
                             ({"Metric0Weight": [0]}, "weights of all metrics that compare images are 0")]:
         with pytest.raises(OptionError, match=message):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -96,6 +97,15 @@ def test_a_class_too_many_is_refused_however_large_the_image():
 ])
 def test_what_is_wrong_is_named(more, kind, words):
     refused([ramp(12, 12), ramp(12, 12, origin=(-5.0, -5.0))], kind, words, **more)
+
+
+def test_what_is_wrong_in_a_plan_is_named():
+    images = [ramp(12, 12)] * 2
+    plan = classreg.plan_group(images, model="bspline", method="variance", init="identity")
+    flat = replace(plan.stages[-1], regularisers=({"name": "bending", "where": ramp(4, 4, 4)},))
+    refused(images, OptionError, "seed must be a whole number", plan=replace(plan, seed=-1))
+    refused(images, OptionError, "the map `where` of bending is given in 3-D, the images are 2-D",
+            plan=replace(plan, stages=(*plan.stages[:-1], flat)))
 
 
 def test_a_mask_is_refused_by_the_name_of_its_image():

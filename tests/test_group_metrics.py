@@ -16,6 +16,7 @@ from classreg.grid import Grid
 from classreg.image import Image
 from classreg.kernels import reference
 from classreg.mapping import Mapping
+from classreg.metrics import NGF, CorrelationRatio
 from classreg.metrics.group import GROUP_METRICS, AllPairs, Variance, XCoReg
 from classreg.metrics.group.xcoreg import filled
 from classreg.metrics.information import bins_of, range_of
@@ -109,6 +110,16 @@ def test_many_pairs_are_drawn_evenly_and_average_to_all():
     again.prepare(list(stack), grid)
     again.refresh(stack, weights)
     assert [pair[:2] for pair in again._pairs] == first
+
+
+@pytest.mark.parametrize("make, words", [
+    (lambda: AllPairs(CorrelationRatio()), "metric cr compares a moving image with a fixed one"),
+    (lambda: AllPairs(NGF()), "metric ngf compares"),
+    (lambda: AllPairs(cycles=0), "ape: cycles must be a whole number"),
+])
+def test_pairs_need_a_symmetric_metric_and_an_order(make, words):
+    with pytest.raises(OptionError, match=words):
+        make()
 
 
 def refreshed(metric, stack, weights, grid, times=1):

@@ -17,7 +17,7 @@ ROOT = Path(classreg.__file__).parent
 
 #: floor of each module or package of classreg; a floor may import its own and those below
 FLOORS = {
-    0: "backend descriptors errors kernels spline stencil",
+    0: "backend bounds descriptors errors kernels spline stencil",
     1: "draws grid image jacobian mapping pyramid sampling transforms",
     2: "metrics regularisers priors",
     3: "engine fitted gauge hessian objective optimisers planning resample schedule stopping",

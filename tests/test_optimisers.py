@@ -20,7 +20,7 @@ from classreg.grid import Grid
 from classreg.image import Image
 from classreg.mapping import Mapping
 from classreg.metrics import LNCC, METRICS, NCC, SSD, MutualInformation
-from classreg.models import MODELS
+from classreg.models import MODELS, build
 from classreg.objective import Objective
 from classreg.optimisers import ASGD, LBFGS, OPTIMISERS, Adam, Descent, GaussNewton, Greedy, NewtonCG
 from classreg.regularisers import Bending, Diffusion, Gaussian, Neighbours
@@ -51,6 +51,26 @@ def test_contract_with_steps_of_one_length():
     check.optimiser(lambda: Greedy(pace="even", step=0.1))
     with pytest.raises(OptionError, match="unknown pace of greedy 'evn'; did you mean 'even'"):
         Greedy(pace="evn")
+
+
+@pytest.mark.parametrize("name, option, bound, values", [
+    *((name, option, "finite number above 0", (0, -1, np.inf, np.nan, 10**400, "x", True)) for name, option in (
+        ("adam", "step"), ("asgd", "step"), ("asgd", "length"), ("descent", "first_step"), ("lbfgs", "first_step"),
+        ("newton_cg", "longest"), ("greedy", "step"), ("greedy", "damping"))),
+    *((name, "tolerance", "finite number of at least 0", (-1, np.nan, None)) for name in (
+        "descent", "lbfgs", "newton_cg", "gauss_newton", "greedy")),
+    *((name, option, "whole number of at least 1", (0, -1, 2.5, True)) for name, option in (
+        ("adam", "decay"), ("newton_cg", "inner"), ("greedy", "patience"))),
+    ("asgd", "offset", r"finite number from 0 to 1e\+06", (-1, 1e300)), ("asgd", "power", "finite number from 0 to 10",
+                                                                        (-1, 11)),
+    ("lbfgs", "memory", "whole number from 1 to 1000", (0, 1001)),
+])
+def test_options_outside_their_range_are_refused(name, option, bound, values):
+    for value in values:
+        with pytest.raises(OptionError, match=f"^{name}: {option} must be a {bound}, got "):
+            OPTIMISERS[name](**{option: value})
+        with pytest.raises(OptionError, match=f"{option} "):
+            build({"name": name, option: value}, OPTIMISERS, "optimiser")
 
 
 @DIMENSIONS

@@ -141,6 +141,13 @@ def test_rigidity_is_blind_to_finite_turns_and_to_what_lies_outside(ndim):
 PAIR = head_phantom(6.0, ndim=2)
 
 
+def with_value(value):
+    """The labels of the fixed image as floats, one of which is this number."""
+    array = PAIR.fixed_labels.array.astype(np.float64)
+    array[3, 4] = value
+    return PAIR.fixed_labels.with_array(array)
+
+
 def some(step):
     return PAIR.fixed_points[::step], PAIR.moving_points[::step]
 
@@ -269,10 +276,14 @@ def test_points_files(tmp_path):
     ([{"name": "landmark"}], "did you mean 'landmarks'"),
     ([{"name": "landmarks"}], "needs a value for fixed, moving"),
     ([{"name": "landmarks", "fixed": [[1, 2]], "moving": [[1, 2], [3, 4]]}], "in the same order"),
-    ([{"name": "landmarks", "fixed": [[1, 2, 3]], "moving": [[1, 2, 3]]}], "given in 3-D, the fixed image is 2-D"),
-    ([{"name": "landmarks", "fixed": [[1, 2]], "moving": [[1, 2]], "scale": 0.0}], "scale must be above 0"),
-    ([{"name": "singular_values", "weight": -1.0}], "weight must be at least 0, got -1.0"),
+    ([{"name": "landmarks", "fixed": [[1, 2, 3]], "moving": [[1, 2, 3]]}], "given in 3-D, the images are 2-D"),
+    ([{"name": "landmarks", "fixed": [[1, 2]], "moving": [[1, 2]], "scale": 0.0}], "scale must be a finite .* above 0"),
+    ([{"name": "singular_values", "weight": -1.0}], "weight must be a finite number of at least 0, got -1.0"),
     ([{"name": "labels", "fixed": PAIR.fixed_labels, "moving": PAIR.moving_labels, "labels": [99]}], "99. wanted"),
+    *(([{"name": "labels", "fixed": PAIR.fixed_labels, "moving": PAIR.moving_labels, "labels": labels}],
+       "`labels` is a list of whole numbers") for labels in (1, "1", [True], [1.5], [np.nan], ["a"], np.array(1))),
+    *(([{"name": "labels", "fixed": with_value(value), "moving": PAIR.moving_labels}],
+       f"the fixed map has values that are no whole numbers, such as {value}") for value in (0.5, np.nan, np.inf)),
     ([{"name": "rigidity", "region": np.zeros((4, 5))}], "an array is taken to lie on the fixed grid"),
     ([{"name": "rigidity", "region": np.zeros(PAIR.fixed.grid.shape)}], "the region is empty"),
 ])

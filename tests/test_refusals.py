@@ -187,6 +187,9 @@ def test_a_plan_is_checked_as_a_registration(options):
     ({"regularisers": ({"name": "gaussian"},)}, "only smooths"), ({"regularisers": None}, "regularisers"),
     ({"order": 2}, "order"), ({"tolerance": NAN}, "tolerance"), ({"levels": ()}, "no levels"),
     ({"levels": None}, "levels"),
+    ({"regularisers": ({"name": "bending", "where": Image(np.ones((4, 4, 4)), Grid.from_spacing((4, 4, 4)))},)},
+     "the map `where` of bending is given in 3-D, the images are 2-D"),
+    ({"regularisers": ({"name": "gaussian", "acts_on": "force"},)}, "acts_on is one of"),
     ({"levels": ((1, 2),)}, "Level"), ({"levels": (Level(1, 2.5),)}, "whole number"),
     ({"levels": (Level(1, -1),)}, "whole number"), ({"levels": (Level(64, 5),)}, "factor of at most"),
     ({"levels": (Level(1, 5), Level(2, 5))}, "coarse to fine"), ({"levels": (Level("2", 5),)}, "factor"),
@@ -201,6 +204,11 @@ def test_plans_that_could_not_run_are_refused(changes, message):
                                            (Plan("rigid", "auto", None), "at least one stage")], ids=repr)
 def test_what_is_no_plan_is_refused(plan, message):
     refused(OptionError, message, plan=plan)
+
+
+@pytest.mark.parametrize("seed", [-1, "a", 1.5, None, True])
+def test_what_is_no_seed_is_refused(seed):
+    refused(OptionError, "seed must be a whole number of at least 0", plan=replace(plan_with(), seed=seed))
 
 
 def test_a_plan_that_can_run_is_taken():

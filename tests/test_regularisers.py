@@ -333,9 +333,17 @@ def test_gaussian_spreads_a_point_by_sigma():
     assert spread == pytest.approx([3.0, 3.0, 3.0], rel=0.06), "cut at 2.5 sigma"
 
 
-def test_gaussian_refuses_a_negative_sigma():
-    with pytest.raises(OptionError, match="sigma must be at least 0, got -1"):
-        Gaussian(-1)
+@pytest.mark.parametrize("make, message", [
+    (lambda: Gaussian(-1), "gaussian: sigma must be a finite number from 0 to 1000, got -1"),
+    (lambda: Gaussian(1e9), "gaussian: sigma must be .* got 1000000000.0"),
+    (lambda: Gaussian(acts_on="force"), "gaussian: acts_on is one of displacement, velocity, update; got 'force'"),
+    (lambda: Diffusion(sigma=np.inf), "diffusion: sigma must be a finite number of at least 0, got inf"),
+    (lambda: TV(smoothing=0), "tv: smoothing must be a finite number above 0, got 0"),
+    (lambda: Elastic(shear=-1), "elastic: shear must be a finite number of at least 0, got -1"),
+])
+def test_options_outside_their_range(make, message):
+    with pytest.raises(OptionError, match=message):
+        make()
 
 
 # -- cosine filters, and what a part is used for ----------------------------------------------------------------

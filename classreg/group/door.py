@@ -19,7 +19,7 @@ from ..grid import Grid
 from ..image import Image, real_numbers
 from ..initialise import GROUP_INITS
 from ..metrics.group import GROUP_METRICS
-from ..models import real, whole
+from ..models import real
 from ..planning import Plan, Stage
 from ..transforms import GROUPED
 from . import models
@@ -156,12 +156,6 @@ def init_of(plan: Plan) -> str:
     return plan.init
 
 
-def check_seed(seed) -> None:
-    """Raise OptionError for what is no seed."""
-    if not whole(seed):
-        raise OptionError(f"seed must be a whole number of at least 0, got {seed!r}")
-
-
 def check_temporal(weight) -> None:
     """Raise OptionError for what is no weight of a coupling."""
     if not real(weight) or weight < 0:
@@ -275,6 +269,7 @@ def check_kind(plan: Plan) -> None:
                           "classreg.plan_group from images")
     if not plan.gauge:
         raise OptionError("this is the plan of a pair; begin from classreg.plan_group(images, ...)")
+    door.check_seed(plan.seed)
     if plan.matching:
         raise OptionError("a group has no image whose histogram the others could take: leave matching out of the plan")
     if not isinstance(plan.stages, (tuple, list)) or not plan.stages:
@@ -312,6 +307,7 @@ def check_stage(stage: Stage, grid: Grid, count: int, where: str) -> None:
         raise OptionError(f"{where}: fields that compose their steps have no mean to take out: use svf, or dense "
                           "without compositive")
     check_needs(optimiser, transform, metric, regularisers)
+    door.check_dimension(regularisers, grid, where)
     atlas = getattr(metric, "atlas", None)
     if atlas is not None and (atlas.grid.ndim != grid.ndim or not preflight.overlap(grid, atlas.grid)):
         raise OptionError(f"{where}: the atlas ({atlas.grid}) does not lie in the common space, which is {grid}: "

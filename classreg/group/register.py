@@ -195,7 +195,7 @@ class _Wanted:
             models.check_model(self.model)
             self.method = door.method_of(self.method)
             self.optimiser = pair_door.part_of(self.optimiser, OPTIMISERS, "optimiser")
-            door.check_seed(self.seed)
+            pair_door.check_seed(self.seed)
             door.check_temporal(self.temporal)
             self.regularisers = pair_door.regularisers_of(self.regularisers, images[0].grid)
             self.gauge = door.gauge_of(self.gauge, names)

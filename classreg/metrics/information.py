@@ -17,12 +17,11 @@ Must not import: transforms, optimisers, engine, numba, cupy.
 
 from __future__ import annotations
 
-from numbers import Integral
-
 import numpy as np
 
 from ..backend import workspace
-from ..errors import OptionError, unknown
+from ..bounds import whole
+from ..errors import unknown
 from ..kernels.cpu import histogram, histogram_pair
 from .base import Metric, adjoint_buffer, joint_weight
 
@@ -52,7 +51,7 @@ class MutualInformation(Metric):
     symmetric = True
 
     def __init__(self, bins: int = 32, window: str = "hat"):
-        self.bins = checked_bins(self.name, bins)
+        self.bins = whole(f"{self.name}: bins", bins, 4, 256)
         if window not in WINDOWS:
             raise unknown(f"window of {self.name}", window, WINDOWS)
         self.window = window
@@ -157,13 +156,6 @@ def information(p: np.ndarray, n: float) -> np.ndarray:
     given = p / np.maximum(seen, 1e-12)
     slope = np.gradient(given, axis=1)
     return (slope**2 / np.maximum(given, 1e-3)).sum(0) * (seen * n > FEWEST)
-
-
-def checked_bins(name: str, bins) -> int:
-    """A number of bins, or OptionError."""
-    if not (isinstance(bins, Integral) and 4 <= bins <= 256):
-        raise OptionError(f"{name}: bins must be a whole number, at least 4 bins and at most 256, got {bins!r}")
-    return int(bins)
 
 
 def range_of(values: np.ndarray) -> tuple[float, float]:

@@ -17,12 +17,10 @@ Must not import: transforms, optimisers, engine, numba, cupy.
 
 from __future__ import annotations
 
-from numbers import Real
-
 import numpy as np
 
 from ..backend import slab_of, workspace
-from ..errors import OptionError
+from ..bounds import number
 from ..kernels.cpu import local
 from ..stencil import total
 from .base import Metric, adjoint_buffer, joint_weight
@@ -38,7 +36,7 @@ class LNCC(Metric):
     ----------
     radius : float
         Half the window's side, in samples of the level's resolution; along coarser axes the window keeps its size in mm
-        (but reaches at least one sample). At least 1.
+        (but reaches at least one sample). 1 to 100.
     flat : float
         Variance, of images with unit variance, below which structure in a window counts as noise; above 0.
     """
@@ -48,11 +46,7 @@ class LNCC(Metric):
     zero = 1e-5  # float32 window sums
 
     def __init__(self, radius: float = 4, flat: float = 1e-3):
-        for name, value, ok in (("radius", radius, "at least 1"), ("flat", flat, "above 0")):
-            number = isinstance(value, Real) and np.isfinite(value)
-            if not number or not (value >= 1 if name == "radius" else value > 0):
-                raise OptionError(f"lncc: {name} must be a finite number {ok}, got {value!r}")
-        self.radius, self.flat = radius, flat
+        self.radius, self.flat = number("lncc: radius", radius, 1, most=100), number("lncc: flat", flat)
 
     def prepare(self, fixed: np.ndarray, moving: np.ndarray, grid) -> None:
         """Take the fixed data and set the window for the grid."""

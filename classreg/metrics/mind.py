@@ -19,13 +19,12 @@ Must not import: transforms, optimisers, engine, numba, cupy.
 
 from __future__ import annotations
 
-from numbers import Integral
-
 import numpy as np
 
 from ..backend import workspace
+from ..bounds import whole
 from ..descriptors import Patch, describe, distances, limits, padded
-from ..errors import OptionError, unknown
+from ..errors import unknown
 from ..grid import nearest_axes
 from ..image import Image
 from ..kernels.cpu import descriptors as kernels
@@ -63,11 +62,8 @@ class MIND(Metric):
     def __init__(self, mode: str = "warped", radius: int = 1, dilation: int = 2):
         if mode not in MODES:
             raise unknown("mode of mind", mode, MODES)
-        for name, value, least in (("radius", radius, 1), ("dilation", dilation, 1)):
-            if not (isinstance(value, Integral) and least <= value <= 16):
-                raise OptionError(f"mind: {name} must be a whole number from {least} to 16, got {value!r}")
-        self.mode, self.radius, self.dilation = mode, int(radius), int(dilation)
-        self.dense, self.symmetric = mode == "exact", mode == "warped"
+        self.mode, self.dense, self.symmetric = mode, mode == "exact", mode == "warped"
+        self.radius, self.dilation = whole("mind: radius", radius, 1, 16), whole("mind: dilation", dilation, 1, 16)
 
     def describe(self, image: Image) -> Image:
         """Descriptors of the image, 12 in space and 4 in the plane; the image itself in mode "exact"."""

@@ -16,12 +16,10 @@ Must not import: transforms, optimisers, engine, numba, cupy.
 
 from __future__ import annotations
 
-from numbers import Real
-
 import numpy as np
 
 from ..backend import workspace
-from ..errors import OptionError
+from ..bounds import number
 from ..image import Image
 from ..kernels.cpu import edges
 from .base import Metric, adjoint_buffer
@@ -36,15 +34,14 @@ class NGF(Metric):
     Parameters
     ----------
     eta : float
-        Edges below this are noise, in units of the image's mean gradient magnitude at the level; above 0.
+        Edges below this are noise, in units of the image's mean gradient magnitude at the level; above 0, at
+        most 1e6.
     """
 
     dense = True
 
     def __init__(self, eta: float = 0.25):
-        if not (isinstance(eta, Real) and np.isfinite(eta) and eta > 0):
-            raise OptionError(f"ngf: eta must be a finite number above 0, got {eta!r}")
-        self.eta = float(eta)
+        self.eta = number("ngf: eta", eta, most=1e6)
 
     def describe(self, image: Image) -> Image:
         """The image over its mean gradient magnitude in 1 / mm, where its weight counts, channel by channel."""

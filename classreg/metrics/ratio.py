@@ -22,9 +22,10 @@ from __future__ import annotations
 import numpy as np
 
 from ..backend import workspace
+from ..bounds import whole
 from ..kernels.cpu import histogram
 from .base import Metric, adjoint_buffer, moments, unit_curvature
-from .information import bins_of, checked_bins, range_of, table_size, table_slab
+from .information import bins_of, range_of, table_size, table_slab
 
 
 class CorrelationRatio(Metric):
@@ -36,8 +37,10 @@ class CorrelationRatio(Metric):
         Bins of the fixed image, 4 to 256.
     """
 
+    name = "cr"
+
     def __init__(self, bins: int = 32):
-        self.bins = checked_bins("cr", bins)
+        self.bins = whole("cr: bins", bins, 4, 256)
 
     def prepare(self, fixed: np.ndarray, moving: np.ndarray, grid) -> None:
         """Take the fixed data and fix its bins for the level."""

@@ -12,12 +12,10 @@ Must not import: transforms, optimisers, engine, numba, cupy.
 
 from __future__ import annotations
 
-from numbers import Real
-
 import numpy as np
 
 from ..backend import workspace
-from ..errors import OptionError
+from ..bounds import number
 from ..kernels.cpu import pointwise
 from .base import Metric, adjoint_buffer
 
@@ -35,9 +33,7 @@ class SAD(Metric):
     symmetric = True
 
     def __init__(self, delta: float = 0.1):
-        if not (isinstance(delta, Real) and np.isfinite(delta) and delta > 0):
-            raise OptionError(f"sad: delta must be a finite number above 0, got {delta!r}")
-        self.delta = float(delta)
+        self.delta = number("sad: delta", delta)
 
     def __call__(self, warped: np.ndarray, weight: np.ndarray):
         """Value and adjoint."""

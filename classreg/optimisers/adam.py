@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..bounds import number, whole
 from .state import State
 
 
@@ -17,16 +18,16 @@ class Adam:
     Parameters
     ----------
     step : float
-        First step, in units of the level's resolution.
+        First step, in units of the level's resolution; above 0.
     decay : int
-        Iterations over which the step falls to a tenth.
+        Iterations over which the step falls to a tenth; at least 1.
     """
 
     needs = frozenset({"gradient"})
     carries = ("first", "second", "count")
 
     def __init__(self, step: float = 0.2, decay: int = 40):
-        self.first, self.decay = step, decay
+        self.first, self.decay = number("adam: step", step), whole("adam: decay", decay, 1)
 
     def init(self, objective, theta: np.ndarray) -> State:
         """Evaluate the start."""

@@ -28,6 +28,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..backend import workspace
+from ..bounds import number
 from ..draws import Random
 from ..stencil import add_scaled, dot
 from .state import State
@@ -54,13 +55,13 @@ class ASGD:
     Parameters
     ----------
     step : float
-        Motion of the first steps, in units of the level's resolution.
+        Motion of the first steps, in units of the level's resolution; above 0.
     offset : float
-        A of the gain: the larger, the slower the first decay.
+        A of the gain: the larger, the slower the first decay; 0 to 1e6.
     power : float
-        Of the gain's decay.
+        Of the gain's decay; 0 to 10.
     length : float, optional
-        Motion of the first steps in mm, instead of `step`.
+        Motion of the first steps in mm, instead of `step`; above 0.
     noise : bool
         Shorter steps where gradients of samples are mostly noise.
     """
@@ -70,7 +71,9 @@ class ASGD:
 
     def __init__(self, step: float = 1.0, offset: float = 20.0, power: float = 1.0, length: float | None = None,
                  noise: bool = False):
-        self.first, self.offset, self.power, self.length, self.noise = step, offset, power, length, noise
+        self.first, self.noise = number("asgd: step", step), noise
+        self.offset, self.power = number("asgd: offset", offset, 0, most=1e6), number("asgd: power", power, 0, most=10)
+        self.length = None if length is None else number("asgd: length", length)
 
     def _motion(self, objective) -> float:
         """That of the first steps, mm."""

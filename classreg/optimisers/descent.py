@@ -13,6 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..backend import workspace
+from ..bounds import number
 from .linesearch import backtrack
 from .state import State
 
@@ -24,15 +25,17 @@ class Descent:
     ----------
     first_step : float
         Motion of the first trial step, in units of the level's resolution; later ones are at most four times as long.
+        Above 0.
     tolerance : float
-        Stop below this motion, in the same units.
+        Stop below this motion, in the same units; at least 0.
     """
 
     needs = frozenset({"gradient"})
     carries = ("length",)
 
     def __init__(self, first_step: float = 0.5, tolerance: float = 0.005):
-        self.first_step, self.tolerance = first_step, tolerance
+        self.first_step = number("descent: first_step", first_step)
+        self.tolerance = number("descent: tolerance", tolerance, 0)
 
     def init(self, objective, theta: np.ndarray) -> State:
         """Evaluate the start."""

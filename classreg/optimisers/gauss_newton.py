@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..bounds import number
 from .state import State
 
 
@@ -20,14 +21,14 @@ class GaussNewton:
     Parameters
     ----------
     tolerance : float
-        Stop below this motion, in units of the level's resolution.
+        Stop below this motion, in units of the level's resolution; at least 0.
     """
 
     needs = frozenset({"curvature"})
     carries = ("damping",)
 
     def __init__(self, tolerance: float = 0.005):
-        self.tolerance = tolerance
+        self.tolerance = number("gauss_newton: tolerance", tolerance, 0)
 
     def init(self, objective, theta: np.ndarray) -> State:
         """Evaluate the start."""

@@ -20,6 +20,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..backend import workspace
+from ..bounds import number, whole
 from ..errors import OptionError, unknown
 from ..kernels.cpu import dense
 from ..regularisers import smooths
@@ -34,14 +35,14 @@ class Greedy:
     Parameters
     ----------
     step : float
-        Longest motion of a step, in units of the level's resolution.
+        Longest motion of a step, in units of the level's resolution; above 0.
     damping : float
         Share of the typical curvature that is added everywhere: the larger, the more weak structure is left to its
-        neighbours, and the slower.
+        neighbours, and the slower. Above 0.
     patience : int
-        Steps without a better value before the length is halved.
+        Steps without a better value before the length is halved; at least 1.
     tolerance : float
-        Stop below this length, in the same units.
+        Stop below this length, in the same units; at least 0.
     pace : {"newton", "even"}
         Whether each place moves by its own curvature, or all by one factor.
     """
@@ -54,7 +55,9 @@ class Greedy:
         if pace not in PACES:
             raise unknown("pace of greedy", pace, PACES)
         self.pace = pace
-        self.first, self.damping, self.patience, self.tolerance = step, damping, patience, tolerance
+        self.first, self.damping = number("greedy: step", step), number("greedy: damping", damping)
+        self.patience = whole("greedy: patience", patience, 1)
+        self.tolerance = number("greedy: tolerance", tolerance, 0)
 
     def init(self, objective, theta: np.ndarray) -> State:
         """Evaluate the start."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..bounds import number, whole
 from ..stencil import add_scaled, dot
 from .linesearch import backtrack
 from .state import State
@@ -22,18 +23,20 @@ class LBFGS:
     Parameters
     ----------
     memory : int
-        Pairs kept.
+        Pairs kept, 1 to 1000.
     first_step : float
         Motion of the first trial step, in units of the level's resolution; later ones are at most four times as long.
+        Above 0.
     tolerance : float
-        Stop below this motion, in the same units.
+        Stop below this motion, in the same units; at least 0.
     """
 
     needs = frozenset({"gradient"})
     carries = ("pairs", "last")
 
     def __init__(self, memory: int = 6, first_step: float = 0.5, tolerance: float = 0.005):
-        self.memory, self.first_step, self.tolerance = memory, first_step, tolerance
+        self.memory, self.first_step = whole("lbfgs: memory", memory, 1, 1000), number("lbfgs: first_step", first_step)
+        self.tolerance = number("lbfgs: tolerance", tolerance, 0)
 
     def init(self, objective, theta: np.ndarray) -> State:
         """Evaluate the start."""

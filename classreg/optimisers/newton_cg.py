@@ -15,6 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..backend import workspace
+from ..bounds import number, whole
 from ..stencil import add_scaled, dot, total
 from .linesearch import backtrack
 from .state import State
@@ -35,17 +36,18 @@ class NewtonCG:
     Parameters
     ----------
     inner : int
-        Products with the Hessian per step at most.
+        Products with the Hessian per step at most; at least 1.
     longest : float
-        Motion of a step at most, in units of the level's resolution.
+        Motion of a step at most, in units of the level's resolution; above 0.
     tolerance : float
-        Stop below this motion, in the same units.
+        Stop below this motion, in the same units; at least 0.
     """
 
     needs = frozenset({"curvature", "product"})
 
     def __init__(self, inner: int = 20, longest: float = 4.0, tolerance: float = 0.005):
-        self.inner, self.longest, self.tolerance = inner, longest, tolerance
+        self.inner, self.longest = whole("newton_cg: inner", inner, 1), number("newton_cg: longest", longest)
+        self.tolerance = number("newton_cg: tolerance", tolerance, 0)
 
     def init(self, objective, theta: np.ndarray) -> State:
         """Evaluate the start."""

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import OptionError
-
 
 @dataclass(frozen=True, eq=False)
 class Pull:
@@ -42,11 +40,3 @@ class Pull:
         lifted = np.column_stack([self.points, np.ones(len(self.points))])
         out[0][np.ix_(range(d), [*range(d), 3])] = np.einsum("ni,nj->ij", self.pull, lifted)
         return out
-
-
-def checked(name: str, least: float = 0.0, **values: float) -> None:
-    """Raise OptionError for a value that is not above `least` (weights: not below 0)."""
-    for key, value in values.items():
-        if not (value >= 0 if key == "weight" else value > least) or not np.isfinite(value):
-            raise OptionError(f"{name}: {key} must be {'at least' if key == 'weight' else 'above'} {least:g}, "
-                              f"got {value}")

@@ -12,17 +12,20 @@ Must not import: optimisers, engine, numba, cupy, file libraries.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from numbers import Real
+
 import numpy as np
 
 from ..backend import workspace
-from ..errors import InputError
+from ..bounds import number
+from ..errors import InputError, OptionError
 from ..grid import Grid
 from ..image import Image
 from ..kernels.cpu import pointwise
 from ..mapping import Mapping
 from ..pyramid import shrink
 from ..sampling import sample
-from .base import checked
 
 
 class Labels:
@@ -31,25 +34,25 @@ class Labels:
     Parameters
     ----------
     fixed, moving : Image
-        Label maps in the spaces of the two images, on any grids.
+        Label maps in the spaces of the two images, on any grids: whole numbers, of any dtype.
     labels : list of int, optional
         Those that count; by default all but 0 that both maps have. Each takes two images of a level's size.
     weight : float
     """
 
     def __init__(self, fixed: Image, moving: Image, labels: list | None = None, weight: float = 1.0):
-        checked("labels", weight=weight)
         for name, image in (("fixed", fixed), ("moving", moving)):
             if image.channels != 1:
                 raise InputError(f"labels: the {name} map has {image.channels} channels; a label map has one")
         if fixed.grid.ndim != moving.grid.ndim:
             raise InputError(f"labels: the fixed map is {fixed.grid.ndim}-D, the moving one {moving.grid.ndim}-D")
-        found = [set(np.unique(image.array).tolist()) for image in (fixed, moving)]
-        wanted = sorted((found[0] & found[1]) - {0}) if labels is None else list(labels)
+        found = [_labels_of(image, name) for name, image in (("fixed", fixed), ("moving", moving))]
+        wanted = sorted((found[0] & found[1]) - {0}) if labels is None else _checked(labels)
         if not wanted or not set(wanted) <= found[0] & found[1]:
             raise InputError(f"labels: {wanted or 'none'} wanted, of which both maps must have every one; the fixed "
                              f"map has {_some(found[0])}, the moving one {_some(found[1])}")
-        self.fixed, self.moving, self.labels, self.weight = fixed, moving, wanted, weight
+        self.fixed, self.moving, self.labels = fixed, moving, wanted
+        self.weight = number("labels: weight", weight, 0)
 
     @property
     def ndim(self) -> int:
@@ -89,6 +92,24 @@ class Labels:
 def _member(image: Image, label, grid: Grid, dtype) -> Image:
     """1 where the map has a label, at the resolution of a grid."""
     return shrink(Image((image.array.reshape(image.grid.shape) == label).astype(dtype), image.grid), grid.resolution)
+
+
+def _labels_of(image: Image, name: str) -> set[int]:
+    """What labels a map has; InputError where its values are no labels."""
+    values = np.unique(image.array)
+    if values.dtype.kind == "f" and (bad := values[~np.isfinite(values) | (values != np.rint(values))]).size:
+        raise InputError(f"labels: the {name} map has values that are no whole numbers, such as {bad[0]:g}; a label "
+                         "map has one whole number per label: resample it with interpolation='nearest' or 'label'")
+    return set(map(int, values.tolist()))
+
+
+def _checked(labels) -> list[int]:
+    """Labels that are asked for, whole numbers; or OptionError."""
+    if not (isinstance(labels, Collection) and getattr(labels, "ndim", 1) == 1
+            and all(isinstance(v, Real) and not isinstance(v, bool) and v // 1 == v for v in labels)):
+        raise OptionError("labels: `labels` is a list of whole numbers, such as [1, 2], or None for all that both maps "
+                          f"have; got {labels!r}")
+    return [int(v) for v in labels]
 
 
 def _some(found) -> str:

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..bounds import number
 from ..errors import InputError
 from ..image import real_numbers
 from ..sampling import Points
-from .base import Pull, checked
+from .base import Pull
 
 
 class Landmarks:
@@ -31,7 +32,7 @@ class Landmarks:
     """
 
     def __init__(self, fixed: np.ndarray, moving: np.ndarray, weight: float = 1.0, scale: float = 5.0):
-        checked("landmarks", weight=weight, scale=scale)
+        self.weight, self.scale = number("landmarks: weight", weight, 0), number("landmarks: scale", scale)
         self.fixed, self.moving = (real_numbers(p, f"landmarks, {end}").astype(float)
                                    for end, p in (("fixed", fixed), ("moving", moving)))
         if self.fixed.shape != self.moving.shape or self.fixed.ndim != 2 or self.fixed.shape[1] not in (2, 3) \
@@ -42,7 +43,6 @@ class Landmarks:
         if bad.any():
             raise InputError(f"landmarks: {int(bad.sum())} of {len(bad)} pairs are not finite, the first in row "
                              f"{int(bad.argmax())}; remove these rows from both lists")
-        self.weight, self.scale = weight, scale
 
     @property
     def ndim(self) -> int:

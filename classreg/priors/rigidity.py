@@ -14,12 +14,12 @@ from __future__ import annotations
 import numpy as np
 
 from ..backend import workspace
+from ..bounds import number
 from ..errors import InputError
 from ..grid import Grid
 from ..image import Image
 from ..kernels.cpu import slopes as kernels
 from ..regularisers.base import Where
-from .base import checked
 
 
 class Rigidity:
@@ -36,8 +36,7 @@ class Rigidity:
     acts_on = "displacement"
 
     def __init__(self, region: Image, weight: float = 1.0):
-        checked("rigidity", weight=weight)
-        self.region, self.weight = Where(region, "rigidity"), weight
+        self.region, self.weight = Where(region, "rigidity"), number("rigidity: weight", weight, 0)
         if not self.region.image.array.any():
             raise InputError("rigidity: the region is empty; give an image that is 1 where the map is to be rigid")
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .base import checked
+from ..bounds import number
 
 
 class SingularValues:
@@ -29,9 +29,8 @@ class SingularValues:
     needs = ("tangent",)
 
     def __init__(self, weight: float = 0.2, size: float = 1.0, anisotropy: float = 1.0):
-        checked("singular_values", weight=weight)
-        checked("singular_values", -1e-300, size=size, anisotropy=anisotropy)
-        self.weight, self.size, self.anisotropy = weight, size, anisotropy
+        self.weight, self.size, self.anisotropy = (number(f"singular_values: {name}", value, 0) for name, value in (
+            ("weight", weight), ("size", size), ("anisotropy", anisotropy)))
 
     def __call__(self, theta: np.ndarray, transform) -> tuple[float, np.ndarray]:
         """Value, and gradient in the tangent, (p,)."""

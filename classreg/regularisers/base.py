@@ -17,6 +17,7 @@ import numpy as np
 from scipy.fft import dctn, idctn
 
 from ..backend import workspace
+from ..bounds import number
 from ..errors import InputError, OptionError
 from ..grid import Grid
 from ..image import Image
@@ -73,6 +74,12 @@ class Where:
         return self._seen[key]
 
 
+def check_acts_on(name: str, acts_on) -> None:
+    """Raise OptionError for what no regulariser acts on."""
+    if acts_on not in ACTS_ON:
+        raise OptionError(f"{name}: acts_on is one of {', '.join(ACTS_ON)}; got {acts_on!r}")
+
+
 class Energy:
     """Base of the energies: their weight, where it counts, and what it is an energy of.
 
@@ -93,10 +100,8 @@ class Energy:
     def __init__(self, weight: float, where: Image | None = None, sigma: float | None = None,
                  acts_on: str = "displacement"):
         name = type(self).__name__.lower()
-        if acts_on not in ACTS_ON:
-            raise OptionError(f"{name}: acts_on is one of {', '.join(ACTS_ON)}; got {acts_on!r}")
-        if sigma is not None and not 0 <= sigma < np.inf:
-            raise OptionError(f"{name}: sigma must be at least 0, got {sigma}")
+        check_acts_on(name, acts_on)
+        sigma = None if sigma is None else number(f"{name}: sigma", sigma, 0)
         if sigma is None and acts_on == "update":
             raise OptionError(f"{name}: an update is smoothed, it costs nothing: give the width of the filter, sigma")
         if sigma is not None and where is not None:
@@ -104,6 +109,11 @@ class Energy:
         self.weight, self.where, self.sigma, self.acts_on = weight, Where(where, name), sigma, acts_on
         self.reads = "grams" if where is None else "slopes"
         self.name = f"{name} gradient {id(self)}"  # of the buffer: there may be two of a kind
+
+    @property
+    def ndim(self) -> int | None:
+        """That of the map of weights; None where there is none."""
+        return None if self.where.image is None else self.where.image.grid.ndim
 
     def weights(self, slopes, dtype):
         """The map of weights at the points of `slopes`."""

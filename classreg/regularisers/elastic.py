@@ -26,7 +26,7 @@ import numpy as np
 from scipy.fft import dctn, dst, idctn, idst
 
 from ..backend import workspace
-from ..errors import OptionError
+from ..bounds import number
 from ..grid import Grid
 from ..image import Image
 from ..kernels.cpu import filters
@@ -57,7 +57,7 @@ class Elastic(Energy):
     def __init__(self, weight: float = 1.0, shear: float = 1.0, dilation: float = 0.5, where: Image | None = None,
                  sigma: float | None = None, acts_on: str = "displacement"):
         super().__init__(weight, where, sigma, acts_on)
-        self.shear, self.dilation = positive("elastic: shear", shear), positive("elastic: dilation", dilation)
+        self.shear, self.dilation = number("elastic: shear", shear, 0), number("elastic: dilation", dilation, 0)
 
     def __call__(self, theta: np.ndarray, read) -> tuple[float, np.ndarray]:
         """Value and gradient in the coefficients."""
@@ -113,10 +113,3 @@ def into_waves(part: np.ndarray, own: int, threads: int, back: bool = False) -> 
         found = sine(found, axis=own, norm="ortho", overwrite_x=True, workers=threads)
     if found is not part:
         np.copyto(part, found)
-
-
-def positive(what: str, value: float) -> float:
-    """The value, or OptionError if it is below 0."""
-    if not value >= 0:
-        raise OptionError(f"{what} must be at least 0, got {value}")
-    return value

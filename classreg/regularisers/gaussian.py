@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..errors import OptionError
+from ..bounds import number
 from ..grid import Grid
 from ..stencil import smooth
+from .base import check_acts_on
 
 
 class Gaussian:
@@ -20,15 +21,15 @@ class Gaussian:
     Parameters
     ----------
     sigma : float
-        Standard deviation in units of the level's resolution (its finest spacing in mm), isotropic in mm.
+        Standard deviation in units of the level's resolution (its finest spacing in mm), isotropic in mm;
+        0 to 1000.
     acts_on : {"update", "displacement", "velocity"}
         What is smoothed.
     """
 
     def __init__(self, sigma: float = 1.0, acts_on: str = "update"):
-        if not sigma >= 0:
-            raise OptionError(f"gaussian: sigma must be at least 0, got {sigma}")
-        self.sigma, self.acts_on = sigma, acts_on
+        check_acts_on("gaussian", acts_on)
+        self.sigma, self.acts_on = number("gaussian: sigma", sigma, 0, most=1000), acts_on
 
     def smooth(self, field: np.ndarray, grid: Grid, out: np.ndarray) -> np.ndarray:
         """The field (d, z, y, x) on `grid`, smoothed into `out`."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..errors import OptionError
+from ..bounds import number
 from ..image import Image
 from ..kernels.cpu import slopes as kernels
 from .base import Energy
@@ -35,9 +35,7 @@ class TV(Energy):
     def __init__(self, weight: float = 1.0, smoothing: float = 0.05, where: Image | None = None,
                  acts_on: str = "displacement"):
         super().__init__(weight, where, None, acts_on)
-        if not smoothing > 0:
-            raise OptionError(f"tv: smoothing must be above 0, got {smoothing}")
-        self.smoothing, self.reads = smoothing, "slopes"
+        self.smoothing, self.reads = number("tv: smoothing", smoothing), "slopes"
 
     def __call__(self, theta: np.ndarray, slopes) -> tuple[float, np.ndarray | None]:
         """Value and gradient in the coefficients; None for a gradient of zero."""

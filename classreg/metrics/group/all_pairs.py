@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from copy import deepcopy
 from itertools import combinations
-from numbers import Integral
 
 import numpy as np
 
 from ...backend import workspace
+from ...bounds import whole
 from ...errors import OptionError, unknown
 from ..composite import Composite
 from ..information import MutualInformation, NormalisedMutualInformation
@@ -61,12 +61,11 @@ class AllPairs:
             raise OptionError(f"ape: metric is a name ({', '.join(NAMED)}), or a dictionary with one and options; got "
                               f"{metric!r}")
         if not metric.symmetric:
-            raise OptionError(f"metric {type(metric).__name__.lower()} compares a moving image with a fixed one; where "
-                              f"both images move, use one that does not mind their order: {', '.join(NAMED)}")
-        if not (isinstance(cycles, Integral) and cycles >= 1):
-            raise OptionError(f"ape: cycles must be a whole number of at least 1, got {cycles!r}")
+            name = getattr(metric, "name", type(metric).__name__.lower())
+            raise OptionError(f"metric {name} compares a moving image with a fixed one; where both images move, use "
+                              f"one that does not mind their order: {', '.join(NAMED)}")
         self.metric, self.dense, self.zero = metric, metric.dense, metric.zero
-        self.cycles, self.seed = int(cycles), seed
+        self.cycles, self.seed = whole("ape: cycles", cycles, 1), seed
         if hasattr(metric, "curvature"):
             self.curvature = self._curvature
 

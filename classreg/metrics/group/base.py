@@ -5,12 +5,9 @@ Must not import: transforms, optimisers, engine, numba, cupy.
 
 from __future__ import annotations
 
-from numbers import Integral, Real
-
 import numpy as np
 
 from ...backend import workspace
-from ...errors import OptionError
 from ...image import Image
 from ...kernels.cpu import histogram
 from ...kernels.cpu import stack as kernels
@@ -57,19 +54,3 @@ def informed_on(stack: np.ndarray, weights: np.ndarray, tables, places):
         told = information(tables[j][c] / n, n) * (scale**2 / (n * stack.shape[0] * stack.shape[1]))
         workspace().run(histogram.look_up, stack.shape[2], stack[j, c], alone[j], origin, scale, told, out[j, c])
     return list(out), None
-
-
-def whole(name: str, value, least: int, most: int | None = None) -> int:
-    """A whole number within bounds, or OptionError."""
-    if not (isinstance(value, Integral) and not isinstance(value, bool) and value >= least
-            and (most is None or value <= most)):
-        bound = f"of at least {least}" if most is None else f"from {least} to {most}"
-        raise OptionError(f"{name} must be a whole number {bound}, got {value!r}")
-    return int(value)
-
-
-def above(name: str, value, least: float) -> float:
-    """A finite number of at least some value, or OptionError."""
-    if not (isinstance(value, Real) and not isinstance(value, bool) and np.isfinite(value) and value >= least):
-        raise OptionError(f"{name} must be a finite number of at least {least:g}, got {value!r}")
-    return float(value)

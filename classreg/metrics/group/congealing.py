@@ -19,9 +19,10 @@ from __future__ import annotations
 import numpy as np
 
 from ...backend import workspace
+from ...bounds import number
 from ...kernels.cpu import stack as kernels
 from ...stencil import total
-from .base import GroupMetric, above, adjoints_buffer, company
+from .base import GroupMetric, adjoints_buffer, company
 
 #: width of a window that is asked to be narrower, in the images' unit
 NARROWEST = 1e-3
@@ -39,7 +40,7 @@ class Congealing(GroupMetric):
     zero = 1e-9
 
     def __init__(self, width: float = 0.2):
-        self.width, self._now = above("congealing: width", width, NARROWEST), None
+        self.width, self._now = number("congealing: width", width, NARROWEST), None
 
     def prepare(self, images, grid) -> None:
         """The width begins anew."""

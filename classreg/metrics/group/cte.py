@@ -27,10 +27,11 @@ from __future__ import annotations
 import numpy as np
 
 from ...backend import workspace
+from ...bounds import whole
 from ...errors import unknown
 from ...kernels.cpu import gram as kernels
 from ...kernels.cpu import histogram_pair
-from ..information import bins_of, checked_bins, range_of, table_size, table_slab
+from ..information import bins_of, range_of, table_size, table_slab
 from .base import GroupMetric, adjoints_buffer, company, informed_on
 from .components import correlations, joint_weight, leading, standards
 from .pca import ROUNDS, orthogonal_iteration
@@ -53,7 +54,7 @@ class CTE(GroupMetric):
     joint = True
 
     def __init__(self, bins: int = 32, direction: str = "image|template"):
-        self.bins = checked_bins("cte", bins)
+        self.bins = whole("cte: bins", bins, 4, 256)
         if direction not in DIRECTIONS:
             raise unknown("direction of cte", direction, DIRECTIONS)
         self.direction, self._state = direction, None

@@ -26,9 +26,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...backend import workspace
+from ...bounds import whole
 from ...kernels.cpu import mixture as kernels
 from ...stencil import total
-from .base import GroupMetric, adjoints_buffer, whole
+from .base import GroupMetric, adjoints_buffer
 from .clusters import k_means, thinned
 
 #: steps of a start on some samples

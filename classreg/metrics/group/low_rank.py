@@ -19,12 +19,13 @@ from __future__ import annotations
 import numpy as np
 
 from ...backend import workspace
+from ...bounds import whole
 from ...errors import OptionError, unknown
 from ...kernels.cpu import gram as kernels
 from ..lncc import LNCC
 from ..ncc import NCC
 from ..ssd import SSD
-from .base import GroupMetric, adjoints_buffer, whole
+from .base import GroupMetric, adjoints_buffer
 from .components import correlations, joint_weight, leading, standards
 from .pca import ROUNDS, orthogonal_iteration, scored
 

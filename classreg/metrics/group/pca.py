@@ -18,8 +18,9 @@ from __future__ import annotations
 import numpy as np
 
 from ...backend import workspace
+from ...bounds import whole
 from ...kernels.cpu import gram as kernels
-from .base import GroupMetric, adjoints_buffer, whole
+from .base import GroupMetric, adjoints_buffer
 from .components import correlations, joint_weight, leading, standards
 
 #: rounds of orthogonal iteration of a refresh

@@ -30,14 +30,15 @@ from __future__ import annotations
 import numpy as np
 
 from ...backend import workspace
+from ...bounds import number, whole
 from ...errors import OptionError
 from ...image import Image
 from ...kernels.cpu import classes as kernels
 from ...mapping import Mapping
 from ...sampling import sample
 from ...stencil import smooth
-from ..information import bins_of, checked_bins, range_of, table_size, table_slab
-from .base import GroupMetric, above, adjoints_buffer, company, informed_on, whole
+from ..information import bins_of, range_of, table_size, table_slab
+from .base import GroupMetric, adjoints_buffer, company, informed_on
 from .clusters import k_means, memberships, thinned
 
 #: least posterior of any class, and least density
@@ -60,9 +61,10 @@ class XCoReg(GroupMetric):
         template, more cost little else than time.
     bins : int
         Histogram bins per image, 4 to 256.
-    tempering : float
+    tempering : float, optional
         How many independent images the posterior takes the evidence of, at most; at least 1. High values make it
-        binary, and the motions of a step then small.
+        binary, and the motions of a step then small. By default the square root of the number N of intensities per
+        sample, and at least 2: between 1, where all images say the same, and N, where none knows of another.
     smoothing : float
         Deviation in mm of the Gaussian that smooths the posterior into a prior; 0 for none.
     restarts : int
@@ -82,7 +84,7 @@ class XCoReg(GroupMetric):
         For options out of bounds, and an atlas with fewer than two channels or negative probabilities.
     """
 
-    def __init__(self, classes: int = 8, bins: int = 32, tempering: float = 2.0, smoothing: float = 0.0,
+    def __init__(self, classes: int = 8, bins: int = 32, tempering: float | None = None, smoothing: float = 0.0,
                  restarts: int = 3, seed: int = 0, atlas: Image | None = None, hold: bool = False):
         if atlas is not None:
             if atlas.channels < 2 or not np.min(atlas.data) >= 0:
@@ -92,9 +94,9 @@ class XCoReg(GroupMetric):
         elif hold:
             raise OptionError("xcoreg: hold=True needs an atlas to hold to")
         self.classes, self.restarts = whole("xcoreg: classes", classes, 2, 64), whole("xcoreg: restarts", restarts, 1)
-        self.bins = checked_bins("xcoreg", bins)
-        self.tempering, self.smoothing = (above("xcoreg: tempering", tempering, 1.0),
-                                          above("xcoreg: smoothing", smoothing, 0.0))
+        self.bins = whole("xcoreg: bins", bins, 4, 256)
+        self.tempering, self.smoothing = (None if tempering is None else number("xcoreg: tempering", tempering, 1),
+                                          number("xcoreg: smoothing", smoothing, 0))
         self.seed, self.atlas, self.hold, self.posterior = seed, atlas, hold, None
 
     def prepare(self, images, grid) -> None:
@@ -169,7 +171,8 @@ class XCoReg(GroupMetric):
             near = smooth(out, self._sigma, workspace().buffer("class prior", out.shape, out.dtype))
             if self.atlas is not None:
                 near *= self._atlas
-        factor = min(1.0, self.tempering / (stack.shape[0] * stack.shape[1]))
+        count = stack.shape[0] * stack.shape[1]
+        factor = min(1.0, (self.tempering or max(2.0, np.sqrt(count))) / count)
         workspace().run(kernels.class_posterior, stack.shape[2], stack, weights, self._origins, self._scales, logs,
                         start, near, factor, LEAST, out)
 
