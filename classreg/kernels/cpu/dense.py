@@ -24,6 +24,7 @@ def stencil(z0, z1, slab, warped, adjoint, curvature, to_world, out, sums):
     half = T(0.5)
     each = curvature.shape[0] - 1
     row = np.empty(X + 2, out.dtype)
+    left, middle, right = row[0:], row[1:], row[2:]  # to assign a slice takes seconds to compile
     gz, gy, gx, h = np.empty(X, out.dtype), np.empty(X, out.dtype), np.empty(X, out.dtype), np.empty(X, out.dtype)
     total, square = 0.0, 0.0
     for z in range(z0, z1):
@@ -36,10 +37,8 @@ def stencil(z0, z1, slab, warped, adjoint, curvature, to_world, out, sums):
                 for x in range(X):
                     gz[x] = kz * (warped[c, zb, y, x] - warped[c, za, y, x])
                     gy[x] = ky * (warped[c, z, yb, x] - warped[c, z, ya, x])
-                    h[x] = warped[c, z, y, x]
-                row[1:X + 1] = h
+                    middle[x] = warped[c, z, y, x]
                 row[0], row[X + 1] = row[1], row[X]
-                left, right = row[0:], row[2:]
                 for x in range(X):
                     gx[x] = half * (right[x] - left[x])
                 if X > 1:
