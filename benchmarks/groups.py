@@ -13,10 +13,10 @@ subjects             slices of ten subjects as they are; beside it, each registe
                      ten in turn; Dice and surface distance of manual labels, folds
 cost                 four and eight moved volumes, in processes of their own; CPU time, peak memory
 
-A rigid run has failed that ends with a gRE above 3 mm. Volumes are of 4 mm where nothing else is said, slices of contrasts of 2 mm, those of
-subjects as they are (1 mm). All methods run with their defaults, of which none is tuned to these images. Goes on where
-it was stopped: rows that `groups.json` has are kept, unless `--again` says to run them anew. The first draws of all
-experiments come before the next ones. Writes `groups.json` and `groups.md` after each run.
+A rigid run has failed that ends with a gRE above 3 mm. Volumes are of 4 mm where nothing else is said, slices of
+contrasts of 2 mm, those of subjects as they are (1 mm). All methods run with their defaults, of which none is tuned to
+these images. Goes on where it was stopped: rows that `groups.json` has are kept, unless `--again` says to run them
+anew. The first draws of all experiments come before the next ones. Writes `groups.json` and `groups.md` after each run.
 """
 
 from __future__ import annotations
