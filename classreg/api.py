@@ -79,8 +79,8 @@ def register(fixed, moving, *, model: str = "bspline", metric: str | dict = "aut
         keep one set per level.
     regularisers : str, dict or sequence of them, optional
         Of the last stage, in the place of those of the model's own that do the same: an energy (diffusion, bending,
-        curvature, elastic, tv, jacobian) replaces its energies, but for the barrier `volume` against folds; a filter
-        (gaussian, or one with `sigma`) that of the same field. {"name": "elastic", "weight": 0.2}.
+        curvature, elastic, tv, jacobian, neighbours) replaces its energies, but for the barrier `volume` against folds;
+        a filter (gaussian, or one with `sigma`) that of the same field. {"name": "elastic", "weight": 0.2}.
     priors : sequence of dict, optional
         What is known beside the images: {"name": "landmarks", "fixed": points or path, "moving": ...}, labels,
         singular_values or rigidity, with options. Every stage that can takes them.

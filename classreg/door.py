@@ -151,12 +151,13 @@ def regularisers_of(given, grid: Grid) -> list[dict[str, Any]] | None:
     """Names and options of regularisers, checked; None for those of the model."""
     if given is None:
         return None
-    out = []
-    for spec in [given] if isinstance(given, (str, dict)) else given if isinstance(given, (list, tuple)) else [None]:
+    out, several = [], isinstance(given, (list, tuple)) and len(given) > 0
+    for spec in [given] if isinstance(given, (str, dict)) else given if several else [None]:
         spec = {"name": spec} if isinstance(spec, str) else spec
         if not isinstance(spec, dict) or not isinstance(spec.get("name"), str):
             raise OptionError(f"regularisers are names ({', '.join(REGULARISERS)}), dictionaries with one and options, "
-                              f"or a list of them, such as [{{'name': 'elastic', 'weight': 0.2}}]; got {given!r}")
+                              f"or a list of them, such as [{{'name': 'elastic', 'weight': 0.2}}], or None for the "
+                              f"model's own; got {given!r}")
         models.build(spec, REGULARISERS, "regulariser", grid)
         out.append(dict(spec))
     return out

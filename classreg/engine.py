@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .backend import workspace
+from .backend import Workspace, workspace
 from .errors import ConvergenceError, OptionError
 from .grid import Grid
 from .image import Image
@@ -63,10 +63,15 @@ class Control:
     def note(self, record: Record) -> None:
         """Append a record; set `stopped` if the run must end."""
         self.history.append(record)
-        if self.callback is not None and self.callback(record) is True:
+        if self.callback is not None and self._called(record):
             self.stopped = "stopped by the callback"
         elif not self.stopped:
             self.late()
+
+    def _called(self, record: Record) -> bool:
+        """Whether the callback wants an end; what it evaluates has buffers of its own."""
+        with Workspace(threads=1):
+            return self.callback(record) is True
 
     def late(self) -> bool:
         """Whether the time is up; then the run is stopped."""
@@ -252,6 +257,13 @@ def check_needs(optimiser, transform, metric, regularisers, priors=(), sampling=
             if not any(smooths(r) and r.acts_on == what for r in regularisers):
                 raise OptionError(f"{kind} needs a regulariser that smooths the {what}: add gaussian with "
                                   f"acts_on={what!r}")
+        filtered = [r.acts_on for r in regularisers if smooths(r)]
+        for what in filtered:
+            if what not in ("update", transform.acts_on):
+                raise OptionError(f"a filter of the {what} is never used: {model} has an update and a "
+                                  f"{transform.acts_on}; give acts_on='update' or {transform.acts_on!r}")
+            if filtered.count(what) > 1:
+                raise OptionError(f"two filters of the {what}, of which one is used: leave one of them out")
     elif getattr(transform, "compositive", False):
         raise OptionError(f"{kind} adds steps, but {type(transform).__name__} composes them: use the greedy optimiser")
 

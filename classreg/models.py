@@ -159,14 +159,14 @@ def with_regularisers(stage: Stage, given: Sequence[dict] | None, grid: Grid) ->
 
     if given is None:
         return stage
-    jobs, own = {job(spec) for spec in given}, {r["name"]: r for r in stage.regularisers}
+    jobs = {job(spec) for spec in given}
     if "smooth" not in OPTIMISERS[stage.optimiser["name"]].needs:
         jobs |= {"update", "displacement", "velocity"}
     weights = {name: w * (grid.resolution**2 if name in SECOND else 1) for name, w in WEIGHTS.items()}
     found = [r for r in stage.regularisers if job(r) not in jobs]
     for spec in given:
         name, plain = spec["name"], "weight" in spec or job(spec) != "energy"
-        weight = {} if plain or name not in weights else {"weight": own.get(name, {}).get("weight", weights[name])}
+        weight = {} if plain or name not in weights else {"weight": weights[name]}
         found.append({**spec, **weight})
     return replace(stage, regularisers=tuple(found))
 

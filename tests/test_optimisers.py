@@ -63,7 +63,7 @@ def test_contract_with_steps_of_one_length():
         ("adam", "decay"), ("newton_cg", "inner"), ("greedy", "patience"))),
     ("asgd", "offset", r"finite number from 0 to 1e\+06", (-1, 1e300)), ("asgd", "power", "finite number from 0 to 10",
                                                                         (-1, 11)),
-    ("lbfgs", "memory", "whole number from 1 to 1000", (0, 1001)),
+    ("lbfgs", "memory", "whole number from 0 to 1000", (-1, 1001)),
 ])
 def test_options_outside_their_range_are_refused(name, option, bound, values):
     for value in values:

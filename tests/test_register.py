@@ -236,7 +236,7 @@ def test_colour_is_one_transform_for_all_channels():
     ("bspline", "elastic", [{"name": "volume"}, {"name": "elastic", "weight": 0.1}]),
     ("bspline", {"name": "volume", "below": 0.5}, ["bending", "diffusion", {"name": "volume", "below": 0.5}]),
     ("bspline", [{"name": "diffusion", "weight": 0.2}, "bending"],
-     [{"name": "volume"}, {"name": "diffusion", "weight": 0.2}, {"name": "bending", "weight": 0.8}]),
+     [{"name": "volume"}, {"name": "diffusion", "weight": 0.2}, {"name": "bending", "weight": 1.0}]),
     ("greedy", {"name": "gaussian", "sigma": 2.5, "acts_on": "update"},
      [{"name": "gaussian", "sigma": 0.57, "acts_on": "displacement"},
       {"name": "gaussian", "sigma": 2.5, "acts_on": "update"}]),
@@ -267,6 +267,10 @@ def test_regularisers_are_what_is_run():
     (dict(regularisers="elastc"), "did you mean 'elastic'"),
     (dict(regularisers=3), "regularisers are names"),
     (dict(regularisers=[{"weight": 1}]), "regularisers are names"),
+    (dict(regularisers=[]), "None for the model's own"),
+    (dict(regularisers={"name": "diffusion", "sigma": 3.0}, model="svf"), "filter of the displacement is never used"),
+    (dict(regularisers=[{"name": "gaussian", "sigma": s, "acts_on": "velocity"} for s in (1, 2)], model="svf"),
+     "two filters of the velocity"),
     (dict(regularisers={"name": "tv", "wieght": 1}), "did you mean 'weight'"),
     (dict(regularisers="elastic", model="affine"), "leave the regulariser out"),
     (dict(regularisers={"name": "gaussian", "sigma": 1, "acts_on": "update"}), "only smooths"),
@@ -276,3 +280,17 @@ def test_regularisers_that_do_not_fit_are_refused(options, words):
     for run in (classreg.register, lambda *images, **more: classreg.register_group(images, **more)):
         with pytest.raises(OptionError, match=words):
             run(pair.fixed, pair.moving, **options, callback=lambda r: pytest.fail("an iteration ran"))
+
+
+@pytest.mark.parametrize("model", ["affine", "bspline"])
+def test_a_callback_may_evaluate_what_it_likes(model):
+    pair = pair_of(2)
+    options = dict(model=model, metric="lncc", init="identity", levels=[2], iterations=6)
+
+    def curious(record):
+        metric = METRICS["lncc"]()
+        metric.prepare(pair.fixed.data, pair.fixed.data, pair.fixed.grid)
+        metric(np.roll(pair.fixed.data, 3, axis=-1), np.ones(pair.fixed.grid.shape3, pair.fixed.array.dtype))
+
+    plain, watched = (classreg.register(pair.fixed, pair.moving, callback=c, **options) for c in (None, curious))
+    assert np.array_equal(plain.transform.theta, watched.transform.theta)

@@ -7,7 +7,8 @@
 
     finish(objective, theta, state) -> theta where there is one: what a level returns, instead of state.best
 
-All find their step length themselves, in mm of motion. A state keeps the best theta seen. Those that declare
+A theta that the objective has seen is not written to again while a later step may come back to it. All find their step
+length themselves, in mm of motion. A state keeps the best theta seen. Those that declare
 `stochastic` call `objective.draw()` for other samples; values before and after do not compare.
 """
 

@@ -23,7 +23,7 @@ class LBFGS:
     Parameters
     ----------
     memory : int
-        Pairs kept, 1 to 1000.
+        Pairs kept, 0 to 1000; without any it is steepest descent.
     first_step : float
         Motion of the first trial step, in units of the level's resolution; later ones are at most four times as long.
         Above 0.
@@ -35,7 +35,7 @@ class LBFGS:
     carries = ("pairs", "last")
 
     def __init__(self, memory: int = 6, first_step: float = 0.5, tolerance: float = 0.005):
-        self.memory, self.first_step = whole("lbfgs: memory", memory, 1, 1000), number("lbfgs: first_step", first_step)
+        self.memory, self.first_step = whole("lbfgs: memory", memory, 0, 1000), number("lbfgs: first_step", first_step)
         self.tolerance = number("lbfgs: tolerance", tolerance, 0)
 
     def init(self, objective, theta: np.ndarray) -> State:
