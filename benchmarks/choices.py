@@ -54,9 +54,8 @@ DRAWS, TURN, SHIFT = 3, 10.0, 10.0
 #: a start that ends farther than this from the truth has failed, mm
 FAILED = 3.0
 
-#: metrics that compare intensities of two contrasts
-ACROSS = tuple(name for name in METRICS if name not in ("ssd", "sad", "ncc", "composite"))
-METRIC_ROWS = tuple(name for name in METRICS if name != "composite")
+#: metrics that compare intensities of two contrasts; `composite` is its default, lncc and mi
+ACROSS = tuple(name for name in METRICS if name not in ("ssd", "sad", "ncc"))
 
 MODELS = ("affine", "polyaffine", "bspline", "dense", "greedy", "svf", "symmetric")
 
@@ -69,7 +68,7 @@ def rows():
     """(table, case, choice) of all rows."""
     for pair in CONTRASTS:
         yield from (("contrasts", pair, name) for name in ACROSS)
-    for table, choices in (("metrics", METRIC_ROWS), ("regularisers", ENERGIES), ("optimisers", OPTIMISERS),
+    for table, choices in (("metrics", METRICS), ("regularisers", ENERGIES), ("optimisers", OPTIMISERS),
                            ("models", MODELS)):
         for case in (*CASES, *MORE.get(table, ())):
             yield from ((table, case, name) for name in choices)
