@@ -142,8 +142,8 @@ def tables(report: dict) -> str:
     commits = dict.fromkeys(r["commit"] for r in report["rows"])
     out.append(f"{m['processor']}, {m['cores']} cores, Python {m['python']}, commit {', '.join(commits)}, {m['date']}.")
     out.append("Cells: Dice, or TRE in mm; standard deviation of log J; folds if there are any; CPU seconds. "
-               "Of contrasts: median distance in mm from the truth (of T1, EPI, where none is known, from the median of where "
-               "a metric's own starts end), and CPU seconds. At 2 mm: the finest level was left out.")
+               "Of contrasts: median distance in mm from the truth (of T1, EPI, where none is known, from the median "
+               "of where a metric's own starts end), and CPU seconds. At 2 mm: the finest level was left out.")
     for table in dict.fromkeys(r["table"] for r in report["rows"]):
         some = [r for r in report["rows"] if r["table"] == table]
         cases = list(dict.fromkeys(r["case"] for r in some))
