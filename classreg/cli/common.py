@@ -130,9 +130,9 @@ def read_factors(levels: str | None) -> list[float] | None:
         raise typer.BadParameter(f"{levels!r} is no list of factors; write 4,2,1", param_hint="--levels") from None
 
 
-def read_spec(text: str, option: str) -> str | dict:
-    """'mi' -> 'mi'; '{"name": "mi"}' -> {"name": "mi"}."""
-    if not text.lstrip().startswith("{"):
+def read_spec(text: str | None, option: str) -> str | dict | None:
+    """'mi' -> 'mi'; '{"name": "mi"}' -> {"name": "mi"}; None stays."""
+    if text is None or not text.lstrip().startswith("{"):
         return text
     try:
         return json.loads(text)

@@ -53,7 +53,7 @@ def group(
     """Register IMAGES to a common space and save transforms, warped images, template and report."""
     factors, method = read_factors(levels), read_spec(method, "--method")
     regularisers = read_specs(regulariser, "--regulariser")
-    optimiser = None if optimiser is None else read_spec(optimiser, "--optimiser")
+    optimiser = read_spec(optimiser, "--optimiser")
     check_folder(output)
     import classreg
 

@@ -45,7 +45,7 @@ def register(
     """Register MOVING to FIXED and save transform, warped image and report to the output folder."""
     factors, metric = common.read_factors(levels), common.read_spec(metric, "--metric")
     regularisers, priors = common.read_specs(regulariser, "--regulariser"), common.read_specs(prior, "--prior") or []
-    optimiser = None if optimiser is None else common.read_spec(optimiser, "--optimiser")
+    optimiser = common.read_spec(optimiser, "--optimiser")
     if (fixed_points is None) != (moving_points is None):
         raise typer.BadParameter("landmarks come in pairs: give --fixed-points and --moving-points, or neither")
     if fixed_points is not None:

@@ -50,6 +50,15 @@ def places(matrix, push, field, z, y, s, X, pz, py, px):
 
 
 @inline
+def within(p, top, last):
+    """Of a position along an axis: the lower index of its cell, the fraction above it, and how far outside it is."""
+    T = type(p)
+    q = min(max(p, T(0)), top)
+    i = min(max(np.int32(q), 0), last)
+    return i, q - T(i), p - q
+
+
+@inline
 def ahead(image, at, s):
     """Fetch what a row of cells, from number s on, takes from all channels of a large image."""
     C, D, H, W = image.shape
@@ -93,12 +102,11 @@ def warp(z0, z1, slab, image, matrix, push, field, out, weight):
                 places(matrix, push, field, z, y, s, X, pz, py, px)
                 for v in range(width):
                     x = s + v
-                    qz, qy, qx = min(max(pz[x], T(0)), tz), min(max(py[x], T(0)), ty), min(max(px[x], T(0)), tx)
-                    weight[z, y, v] = (max(T(0), T(1) - oz * abs(pz[x] - qz)) * max(T(0), T(1) - oy * abs(py[x] - qy))
-                                       * max(T(0), T(1) - ox * abs(px[x] - qx)))
-                    iz, iy = min(max(np.int32(qz), 0), lz), min(max(np.int32(qy), 0), ly)
-                    ix = min(max(np.int32(qx), 0), lx)
-                    pz[x], py[x], px[x] = qz - T(iz), qy - T(iy), qx - T(ix)
+                    iz, pz[x], gz = within(pz[x], tz, lz)
+                    iy, py[x], gy = within(py[x], ty, ly)
+                    ix, px[x], gx = within(px[x], tx, lx)
+                    weight[z, y, v] = (max(T(0), T(1) - oz * abs(gz)) * max(T(0), T(1) - oy * abs(gy))
+                                       * max(T(0), T(1) - ox * abs(gx)))
                     at[x] = np.uint64((np.int64(iz) * H + iy) * W + ix)
                 ahead(image, at, s)
             for c in range(C):
@@ -158,11 +166,12 @@ def force(z0, z1, slab, image, matrix, push, field, adjoint, out):
                 places(matrix, push, field, z, y, s, X, pz, py, px)
                 for v in range(width):
                     x = s + v
-                    qz, qy, qx = min(max(pz[x], T(0)), tz), min(max(py[x], T(0)), ty), min(max(px[x], T(0)), tx)
-                    kz[x], ky[x], kx[x] = oz * T(qz == pz[x]), oy * T(qy == py[x]), ox * T(qx == px[x])
-                    iz, iy = min(max(np.int32(qz), 0), lz), min(max(np.int32(qy), 0), ly)
-                    ix = min(max(np.int32(qx), 0), lx)
-                    pz[x], py[x], px[x] = qz - T(iz), qy - T(iy), qx - T(ix)
+                    iz, pz[x], beyond = within(pz[x], tz, lz)
+                    kz[x] = oz * T(beyond == 0)
+                    iy, py[x], beyond = within(py[x], ty, ly)
+                    ky[x] = oy * T(beyond == 0)
+                    ix, px[x], beyond = within(px[x], tx, lx)
+                    kx[x] = ox * T(beyond == 0)
                     at[x] = np.uint64((np.int64(iz) * H + iy) * W + ix)
                     gz[x], gy[x], gx[x] = T(0), T(0), T(0)
                 ahead(image, at, s)

@@ -8,7 +8,7 @@ all fall on it. Rows of four taps are added up in one vector register, weighted 
 import numpy as np
 
 from . import inline, kernel
-from .sample import places
+from .sample import places, within
 
 
 @inline
@@ -55,12 +55,11 @@ def warp(z0, z1, slab, image, matrix, push, field, out, weight):
         for y in range(Y):
             places(matrix, push, field, z, y, np.uint64(0), X, pz, py, px)
             for x in range(X):
-                qz, qy, qx = min(max(pz[x], T(0)), tz), min(max(py[x], T(0)), ty), min(max(px[x], T(0)), tx)
-                weight[z, y, x] = (max(T(0), T(1) - kz * abs(pz[x] - qz)) * max(T(0), T(1) - ky * abs(py[x] - qy))
-                                   * max(T(0), T(1) - kx * abs(px[x] - qx)))
-                iz, iy = min(max(np.int32(qz), 0), lz), min(max(np.int32(qy), 0), ly)
-                ix = min(max(np.int32(qx), 0), lx)
-                pz[x], py[x], px[x] = qz - T(iz), qy - T(iy), qx - T(ix)
+                iz, pz[x], gz = within(pz[x], tz, lz)
+                iy, py[x], gy = within(py[x], ty, ly)
+                ix, px[x], gx = within(px[x], tx, lx)
+                weight[z, y, x] = (max(T(0), T(1) - kz * abs(gz)) * max(T(0), T(1) - ky * abs(gy))
+                                   * max(T(0), T(1) - kx * abs(gx)))
                 at[x] = np.uint64((np.int64(iz) * H + iy) * W + ix)
             weights(pz, vz)
             weights(py, vy)
@@ -105,11 +104,12 @@ def force(z0, z1, slab, image, matrix, push, field, adjoint, out):
         for y in range(Y):
             places(matrix, push, field, z, y, np.uint64(0), X, pz, py, px)
             for x in range(X):
-                qz, qy, qx = min(max(pz[x], T(0)), tz), min(max(py[x], T(0)), ty), min(max(px[x], T(0)), tx)
-                kz[x], ky[x], kx[x] = oz * T(qz == pz[x]), oy * T(qy == py[x]), ox * T(qx == px[x])
-                iz, iy = min(max(np.int32(qz), 0), lz), min(max(np.int32(qy), 0), ly)
-                ix = min(max(np.int32(qx), 0), lx)
-                pz[x], py[x], px[x] = qz - T(iz), qy - T(iy), qx - T(ix)
+                iz, pz[x], beyond = within(pz[x], tz, lz)
+                kz[x] = oz * T(beyond == 0)
+                iy, py[x], beyond = within(py[x], ty, ly)
+                ky[x] = oy * T(beyond == 0)
+                ix, px[x], beyond = within(px[x], tx, lx)
+                kx[x] = ox * T(beyond == 0)
                 at[x] = np.uint64((np.int64(iz) * H + iy) * W + ix)
                 gz[x], gy[x], gx[x] = T(0), T(0), T(0)
             weights(pz, vz)
