@@ -55,7 +55,7 @@ SOME = {"rigid-3d-fine": (("easy",), ("auto",), ("ape", "xcoreg"))}
 #: methods for one contrast, and models
 SUBJECTS = {"xcoreg": "xcoreg", "cte": "cte", "gmm": "gmm", "ape": "ape", "ape lncc": {"name": "ape", "metric": "lncc"},
             "congealing": "congealing", "variance": "variance"}
-GROUP_MODELS, PAIR_MODELS, PAIR_METRICS = ("bspline", "svf"), ("bspline", "greedy", "svf"), ("lncc", "mi")
+MODELS, PAIR_METRICS = ("bspline", "greedy", "svf"), ("lncc", "mi")
 
 EXPERIMENTS = (*RIGID, "ffd", "subjects", "cost")
 KEY = ("experiment", "group", "set", "start", "method", "draw")
@@ -71,8 +71,8 @@ def tasks(draws: int) -> list[dict]:
             out += product((experiment,), (group,), sets, starts, methods, range(draws))
     out += product(("ffd",), CONTRASTS, ("bspline",), ("identity",), METHODS, range(draws))
     out.append(("subjects", "groupwise", "none", "", "none", 0))
-    out += product(("subjects",), ("groupwise",), GROUP_MODELS, ("auto",), SUBJECTS, (0,))
-    for model in PAIR_MODELS:
+    out += product(("subjects",), ("groupwise",), MODELS, ("auto",), SUBJECTS, (0,))
+    for model in MODELS:
         metrics = PAIR_METRICS if model == "bspline" else PAIR_METRICS[:1]
         out += product(("subjects",), ("pairwise",), (model,), ("auto",), metrics, range(10))
     out += product(("cost",), ("brain-4-contrasts",), (4, 8), ("identity",), METHODS, (0,))

@@ -181,7 +181,9 @@ def sampling_for(model: str, metric: dict, optimiser: dict | None, sampling: dic
 
 
 def _with_options(metric: dict, defaults: dict) -> dict:
-    """A metric with a model's options where it has none of its own; of a composite, each part."""
+    """A metric with a model's options where it has none of its own; of a composite, each part; of pairs, theirs."""
+    if isinstance(metric.get("metric"), (str, dict)):
+        return {**metric, "metric": _with_options(spelt_out(metric["metric"]), defaults)}
     if "parts" in metric:
         parts = [{**part, "metric": _with_options(part["metric"], defaults)} for part in metric["parts"]]
         return {**metric, "parts": parts}

@@ -261,7 +261,7 @@ class GroupObjective(Objective):
         """Of a stack the sum over the images, its gradient in the gauge."""
         if getattr(r, "couples", False):
             value, gradient = r(transform.parts(theta))
-            return value, transform.centred(gradient.reshape(theta.shape))
+            return value, transform.centred(transform.to_tangent(theta, gradient.reshape(theta.shape)))
         if not hasattr(transform, "models"):
             return super()._energy(r, transform, theta)
         out, value = workspace().buffer(f"energy of all {id(r)}", theta.shape, theta.dtype), 0.0

@@ -16,13 +16,13 @@ from classreg.engine import Control, mended, run_group
 from classreg.errors import InputError, OptionError
 from classreg.grid import Grid
 from classreg.image import Image
-from classreg.mapping import Mapping
+from classreg.mapping import Mapping, invert_points
 from classreg.metrics import METRICS, NCC, SSD
 from classreg.metrics.base import Metric
 from classreg.metrics.group import AllPairs, Variance
 from classreg.objective import GroupObjective
 from classreg.optimisers import LBFGS, Adam, Greedy
-from classreg.regularisers import Bending, Gaussian, Volume
+from classreg.regularisers import Bending, Gaussian, Temporal, Volume
 from classreg.sampling import sample
 from classreg.schedule import Level
 from classreg.stencil import smooth
@@ -310,15 +310,18 @@ def test_gradient_of_a_stack_in_its_gauge(ndim, make, still):
 
 
 @DIMENSIONS
-@pytest.mark.parametrize("what", ["translation lbfgs", "bspline lbfgs", "dense adam", "velocity greedy"])
+@pytest.mark.parametrize("what", ["translation lbfgs", "bspline lbfgs", "dense adam", "velocity greedy",
+                                  "composed greedy"])
 def test_the_engine_aligns_a_group(ndim, what):
     """Every optimiser serves N images: the stack agrees, and the space between them stays where it was."""
     images, moves, grid = group_of(ndim)
     eye, kind = np.eye(ndim + 1), what.split()[0]
     make = {"translation": lambda: Linear(grid, "translation"), "bspline": lambda: BSpline(grid, 8.0, eye),
-            "dense": lambda: Dense(grid, eye), "velocity": lambda: Velocity(grid, eye)}[kind]
+            "dense": lambda: Dense(grid, eye), "velocity": lambda: Velocity(grid, eye),
+            "composed": lambda: Dense(grid, eye, compositive=True)}[kind]
+    field = "velocity" if kind == "velocity" else "displacement"
     optimiser, regularisers = {"lbfgs": (LBFGS(), []), "adam": (Adam(), []), "greedy": (
-        Greedy(), [Gaussian(1.5, "update"), Gaussian(0.5, "velocity")])}[what.split()[1]]
+        Greedy(), [Gaussian(1.5, "update"), Gaussian(0.5, field)])}[what.split()[1]]
     if kind == "bspline":
         regularisers = [Bending(0.1)]
     stack, control = Stack([make() for _ in images]), Control()
@@ -331,6 +334,59 @@ def test_the_engine_aligns_a_group(ndim, what):
     assert np.abs(stack.parts(theta).mean(0)).max() < 1e-4
     if kind == "translation":
         assert np.abs(stack.parts(theta) - moves).max() < 0.15
+
+
+def composing(ndim, still=None):
+    """A stack of three composed fields on an oblique grid, smooth parameters and steps in the gauge."""
+    grid = check.scene(ndim)[0].grid
+    stack, points = Stack([Dense(grid, np.eye(ndim + 1), compositive=True) for _ in range(3)], still), grid.points()
+    points = points.reshape(*grid.shape3, ndim) - points.reshape(-1, ndim).mean(0)
+    theta = stack.refine(stack.identity(), grid).astype(float)
+    waves = [[amount * np.sin(points[..., k - j] / (7 + j) + j + k) for j in range(3) for k in range(ndim)]
+             for amount in (1.0, 0.2)]
+    window = np.exp(-(points**2).sum(-1) / (2 * 8.0**2))  # far from the border, where fields are clamped
+    return grid, stack, *(stack.centred(theta + wave * window) for wave in map(np.array, waves))
+
+
+@DIMENSIONS
+def test_what_all_images_have_in_common_comes_out_of_composed_steps(ndim):
+    """One map before all images leaves them where they were, but for interpolation; the mean is zero."""
+    grid, stack, theta, _ = composing(ndim)
+    common = np.concatenate([stack.parts(composing(ndim)[3])[0]] * 3)
+    moved = stack.retract(theta, common)
+    assert np.abs(stack.parts(moved).mean(0)).max() < 1e-12
+    plain = [model.retract(*each) for model, *each in zip(stack.models, stack.parts(theta), stack.parts(common))]
+    subtracted = stack.centred(np.concatenate(plain))
+    assert np.abs(moved - theta).max() < 0.6 * np.abs(subtracted - theta).max() < 0.1 * np.abs(common).max()
+
+
+@DIMENSIONS
+def test_ways_between_images_are_those_of_steps_that_are_not_in_the_gauge(ndim):
+    grid, stack, theta, step = composing(ndim)
+    plain = [model.retract(*each) for model, *each in zip(stack.models, stack.parts(theta), stack.parts(step))]
+    fields = [[Mapping(np.eye(ndim + 1), u.reshape(ndim, *grid.shape), grid) for u in us]
+              for us in (plain, stack.parts(stack.retract(theta, step)))]
+    points = grid.points().reshape(-1, ndim)
+    middle = points.mean(0) + np.random.default_rng(0).uniform(-4, 4, (200, ndim))
+    there = fields[0][0].apply(middle)  # where the first image has what lies in the middle of the common space
+    ends = [second.apply(invert_points(np.eye(ndim + 1), lambda p, m=first: m.apply(p) - p, there))
+            for first, second, _ in fields]
+    drift = np.abs(fields[0][1].apply(middle) - fields[1][1].apply(middle)).max()
+    assert np.abs(ends[0] - ends[1]).max() < 0.2 * drift and drift > 1e-3
+
+
+@DIMENSIONS
+def test_what_couples_images_turns_to_the_tangent_of_composed_steps(ndim):
+    grid, stack, theta, step = composing(ndim, still=1)
+    images, energy = group_of(ndim, 3, np.float64)[0], Temporal(0.1)
+
+    def of(regularisers, t):
+        return GroupObjective(images, grid, stack, AllPairs(SSD()), regularisers)(t)
+
+    gradient = of([energy], theta).gradient.copy() - of([], theta).gradient
+    h = 1e-4
+    a, b = (energy(stack.parts(stack.retract(theta, s * h * step)))[0] for s in (1, -1))
+    assert (a - b) / (2 * h) == pytest.approx(np.sum(gradient * step), rel=1e-2)
 
 
 class Following(AllPairs):
@@ -393,7 +449,8 @@ def test_bounds_of_a_stack_hold_for_every_image_in_the_gauge():
 
 @pytest.mark.parametrize("make", [
     lambda g: LogLinear(g, "rigid"), lambda g: BSpline(g, 8.0, np.eye(4)), lambda g: Dense(g, np.eye(4)),
-    lambda g: Velocity(g, np.eye(4))], ids=["rigid", "bspline", "dense", "velocity"])
+    lambda g: Dense(g, np.eye(4), compositive=True), lambda g: Velocity(g, np.eye(4))],
+    ids=["rigid", "bspline", "dense", "composed", "velocity"])
 def test_an_evaluation_of_a_stack_allocates_no_image(make):
     """From the third on, everything of the size of an image lies in buffers."""
     grid = Grid.from_spacing((32, 40, 36), (2.0, 1.5, 1.8))
@@ -406,7 +463,7 @@ def test_an_evaluation_of_a_stack_allocates_no_image(make):
 
         def evaluate():
             e = objective(theta)
-            return e.normal if isinstance(stack.models[0], Velocity) else e.gradient
+            return e.normal if getattr(stack, "compositive", False) else e.gradient
 
         evaluate()
         evaluate()

@@ -58,7 +58,7 @@ def test_prediction_is_what_methods_take(method):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [
-    {"model": "bspline", "iterations": 14}, {"model": "dense"}, {"model": "svf"},
+    {"model": "bspline", "iterations": 14}, {"model": "dense"}, {"model": "svf"}, {"model": "greedy"},
     {"model": "bspline", "iterations": 14, "temporal": 0.01}, {"model": "dense", "optimiser": "descent"},
     {"model": "affine", "method": "variance", "optimiser": "gauss_newton"}, {"model": "affine", "order": 3},
     {"model": "bspline", "levels": (4, 2)}], ids=str)
@@ -79,7 +79,8 @@ def test_prediction_counts_masks():
 
 
 def test_what_methods_and_models_need_grows_with_images_and_voxels():
-    for model, method in (("affine", "xcoreg"), ("bspline", "ape"), ("svf", "pca"), ("dense", "low_rank")):
+    for model, method in (("affine", "xcoreg"), ("bspline", "ape"), ("svf", "pca"), ("dense", "low_rank"),
+                          ("greedy", "variance")):
         sizes = []
         for n, count in ((32, 4), (32, 8), (64, 4)):
             images = zeros(n, count)

@@ -117,7 +117,7 @@ def test_unknown_names_hint_at_the_likeliest(name, allowed, expected):
     (np.eye(4), r"\(3, 3\), not \(4, 4\)"), (np.eye(2), r"not \(2, 2\)"), (np.ones(3), r"not \(3,\)"),
     (np.diag([NAN, 1, 1]), "finite and invertible"), (np.diag([1.0, 0, 1]), "finite and invertible"),
     (SHIFT.T, "last row"), (np.diag([1.0, 1, 2]), "last row"), ("geomtry", "did you mean 'geometry'"),
-], ids=str)
+])
 def test_starts_that_are_none_are_refused(init, message):
     refused((InputError, OptionError), message, init=init)
 

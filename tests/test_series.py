@@ -333,7 +333,7 @@ def three(change=None):
     (three(), {"interval": True}, OptionError, "interval must be a number of seconds above 0"),
     (three(), {"mask": np.ones((4, 4))}, InputError, "mask has shape .4, 4."),
     (three(), {"mask": np.zeros((10, 12))}, InputError, "mask is empty"),
-    (three(), {"model": "greedy"}, OptionError, "model of a group"),
+    (three(), {"model": "symmetric"}, OptionError, "model of a group"),
     (three(), {"method": "pca3"}, OptionError, "pca2"),
     (three(), {"method": {"name": "low_rank", "metric": "mi"}}, OptionError, "metric of low_rank"),
     (three(), {"method": {"name": "low_rank", "components": 0}}, OptionError, "components"),

@@ -301,11 +301,8 @@ def check_stage(stage: Stage, grid: Grid, count: int, where: str) -> None:
     transform, metric, regularisers, optimiser = models.build_stage(stage, grid, [eye] * count)
     if "product" in optimiser.needs or getattr(optimiser, "stochastic", False):
         raise OptionError(f"{where}: {type(optimiser).__name__} moves one image; a group takes lbfgs, descent or adam, "
-                          "greedy for svf, and gauss_newton for linear models where the method has a curvature: gmm, "
-                          "variance, ape, xcoreg, cte and congealing")
-    if getattr(transform, "compositive", False) and stage.transform["name"] == "dense":
-        raise OptionError(f"{where}: fields that compose their steps have no mean to take out: use svf, or dense "
-                          "without compositive")
+                          "greedy for greedy and svf, and gauss_newton for linear models where the method has a "
+                          "curvature: gmm, variance, ape, xcoreg, cte and congealing")
     check_needs(optimiser, transform, metric, regularisers)
     door.check_dimension(regularisers, grid, where)
     atlas = getattr(metric, "atlas", None)

@@ -36,7 +36,7 @@ PAIRWISE = {"lncc": 7, "nmi": 0, "mi": 0, "ncc": 0, "ssd": 0, "sad": 0, "mind": 
 STARTING, DISTANCES = 9, 7.5
 
 #: fields on a level's grid, per image (a spline's are kept until the way back), and once
-FIELDS = {"log_linear": (0, 0), "bspline": (1, 1), "dense": (0, 1), "velocity": (2, 1)}
+FIELDS = {"log_linear": (0, 0), "bspline": (1, 1), "dense": (0, 1), "composed": (1, 3.5), "velocity": (2, 1)}
 
 #: sets of parameters of all images alive at once
 PARAMETERS = {"gauss_newton": 0, "lbfgs": 7, "descent": 5, "adam": 8, "greedy": 2}
@@ -129,7 +129,7 @@ def _level(stage: Stage, level: Level, images: Sequence[Image], common: Grid) ->
     stack = copies + (count * (channels + 1) + masks) * size
     each += channels + memory.HELD.get(optimiser, 0)  # adjoints, and the weights of a line search
     each += channels * CURVATURE.get(optimiser, 0)
-    fields, once = FIELDS[transform]
+    fields, once = FIELDS["composed" if stage.transform.get("compositive") else transform]
     fields, theta = d * size * (fields * count + once), 0.0
     if transform == "bspline":
         along, theta = memory.passes(stage, grid, resolution)
@@ -140,7 +140,6 @@ def _level(stage: Stage, level: Level, images: Sequence[Image], common: Grid) ->
         theta = float(d * size)
         if optimiser == "greedy":  # forces and diagonals of all
             fields += size * (d + 1) * (count + 1)
-            once += 1
     elif cubic:
         fields += d * size
     energies = [r for r in stage.regularisers if r["name"] not in ("gaussian", "volume") and r.get("sigma") is None]

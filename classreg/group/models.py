@@ -21,10 +21,10 @@ from ..transforms.stack import Stack
 
 LINEAR = models.LINEAR
 
-#: those of pairs, without options of their metrics; the weights of energies are those of the motion between two images:
-#: with sum_j u_j = 0, the mean over pairs of |u_i - u_j|^2 is 2 / (N - 1) sum_j |u_j|^2
-DEFORMABLE = {name: {**models.DEFORMABLE[name], "metrics": {}, **own}
-              for name, own in {"bspline": {"iterations": (40, 40, 30, 30)}, "dense": {}, "svf": {}}.items()}
+#: those of pairs; the weights of energies are those of the motion between two images: with sum_j u_j = 0, the mean over
+#: pairs of |u_i - u_j|^2 is 2 / (N - 1) sum_j |u_j|^2
+DEFORMABLE = {name: models.DEFORMABLE[name] for name in ("bspline", "dense", "greedy", "svf")}
+DEFORMABLE["bspline"] = {**DEFORMABLE["bspline"], "iterations": (40, 40, 30, 30)}
 
 #: what the metrics are made from that methods take as an option
 INNER = {"ape": all_pairs.NAMED, "low_rank": low_rank.NAMED}

@@ -55,8 +55,8 @@ def register_group(images, *, model: str = "bspline", method: str | dict = "xcor
     images : sequence of path, Image, SimpleITK image, nibabel image or array
         At least two, all 2-D or all 3-D, on any grids and of any contrasts.
     model : str
-        translation, rigid, similarity, affine, bspline, dense or svf. Deformable models run rigid and affine stages
-        first.
+        translation, rigid, similarity, affine, bspline, dense, greedy or svf. Deformable models run rigid and affine
+        stages first.
     method : str or dict
         What is minimised: a name in `classreg.metrics.group.GROUP_METRICS`, or a dictionary with options,
         {"name": "xcoreg", "classes": 6}.
@@ -77,7 +77,8 @@ def register_group(images, *, model: str = "bspline", method: str | dict = "xcor
     iterations : int or sequence of int, optional
         At most so many per level of the last stage.
     optimiser : str or dict, optional
-        Of the last stage: lbfgs, descent, adam, greedy (svf) or gauss_newton (linear); by default the model's own.
+        Of the last stage: lbfgs, descent, adam, greedy (greedy, svf) or gauss_newton (linear); by default the
+        model's own.
     spacing, channels
         Of plain arrays and pictures, see `classreg.register`.
     seed : int

@@ -43,8 +43,8 @@ def register_series(series, *, model: str = "rigid", method: str | dict = "xcore
     series : path, nibabel or SimpleITK image, array, sequence of images, or Series
         Of files the fourth axis is time; arrays are (time, y, x) or (time, z, y, x). See `classreg.io.load_series`.
     model : str
-        What a frame may do: translation, rigid, similarity, affine, bspline, dense or svf. Frames of one slice move in
-        its plane.
+        What a frame may do: translation, rigid, similarity, affine, bspline, dense, greedy or svf. Frames of one slice
+        move in its plane.
     method : str or dict
         What is minimised, see `classreg.register_group`: xcoreg whatever contrast does; variance where it stays;
         total_correlation, pca and low_rank where few curves in time describe it.

@@ -4,9 +4,10 @@
 
 If all phi_j were preceded by one more map, a metric of the stack would hardly notice: the mean of the parameters
 (displacement, velocity, control points, coordinates of a logarithm) is taken out of the gradient and of every step,
-or one image is held still. The parameters of the images follow each other along the first axis, so that filters and
-optimisers treat N images as they treat one. Source: Balci et al., MICCAI workshop 2007; Metz et al., Medical Image
-Analysis 2011, doi:10.1016/j.media.2010.10.003.
+or one image is held still. Where steps are composed, the displacements come out with a mean m again: all are preceded
+by id - m, which changes no way from image to image, and what little mean is left then is taken off. The parameters of
+the images follow each other along the first axis, so that filters and optimisers treat N images as they treat one.
+Source: Balci et al., MICCAI workshop 2007; Metz et al., Medical Image Analysis 2011, doi:10.1016/j.media.2010.10.003.
 
 Must not import: metrics, optimisers, numba, cupy, file libraries.
 """
@@ -42,8 +43,7 @@ class Stack:
     Parameters
     ----------
     models : sequence
-        One transform per image, all on the template grid; steps are added to their parameters (dense fields that are
-        not compositive, B-splines, velocities, `LogLinear`, translations).
+        One transform per image, all on the template grid.
     still : int, optional
         The image that does not move; by default all do, and nothing moves on average.
     """
@@ -54,6 +54,7 @@ class Stack:
         for name in ("grid", "acts_on", "compositive", "grams", "tangent"):
             if hasattr(first, name):
                 setattr(self, name, getattr(first, name))
+        self._composes = getattr(first, "compositive", False) and first.acts_on == "displacement"
         # whose way back reads buffers of the way there: those of each image must be others
         self._apart = hasattr(first, "velocity") or getattr(first, "gradient", "") == "exact"
 
@@ -100,14 +101,20 @@ class Stack:
         if self.still is not None:
             parts[self.still] = 0
             return theta
-        mean = workspace().buffer("stack mean", parts.shape[1:], theta.dtype)
-        np.copyto(mean, parts[0])
-        for part in parts[1:]:
-            mean += part
-        mean /= theta.dtype.type(len(parts))
+        mean = self._mean(parts)
         for part in parts:
             part -= mean
         return theta
+
+    @staticmethod
+    def _mean(parts: np.ndarray) -> np.ndarray:
+        """Over the images; in a buffer."""
+        mean = workspace().buffer("stack mean", parts.shape[1:], parts.dtype)
+        np.copyto(mean, parts[0])
+        for part in parts[1:]:
+            mean += part
+        mean /= parts.dtype.type(len(parts))
+        return mean
 
     def mended(self, theta: np.ndarray, mend) -> np.ndarray:
         """The parameters of each image after `mend(part, model)`, in the gauge.
@@ -125,8 +132,26 @@ class Stack:
         return theta
 
     def retract(self, theta: np.ndarray, step: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        """theta + step, less what all images have in common; into `out` if given."""
-        return self.centred(np.add(theta, step, out=np.empty_like(theta) if out is None else out))
+        """Theta after a step, less what all images have in common; into `out` if given."""
+        out = np.empty_like(theta) if out is None else out
+        if not self._composes:
+            return self.centred(np.add(theta, step, out=out))
+        for model, *each in zip(self.models, *map(self.parts, (theta, step, out))):
+            model.retract(*each)
+        if self.still is None:
+            parts = self.parts(out)
+            common, before = self._mean(parts), workspace().buffer("stack before", parts.shape[1:], out.dtype)
+            np.negative(common, out=common)
+            for model, part in zip(self.models, parts):
+                np.copyto(before, part)
+                model.retract(before, common, part)
+        return self.centred(out)
+
+    def to_tangent(self, theta: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        """A gradient in the parameters, turned to that in a step; in place."""
+        for model, part, g in zip(self.models, self.parts(theta), self.parts(gradient)) if self._composes else ():
+            np.copyto(g, model.to_tangent(part, g, workspace().buffer("stack before", g.shape, g.dtype)))
+        return gradient
 
     def reach(self, step: np.ndarray) -> float:
         """Longest motion of any image, mm."""
