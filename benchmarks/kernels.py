@@ -185,6 +185,7 @@ def cases(shape):
     yield pointwise.combine, "", z, 16, (image, other, weight, 1.0, -1.0, 0.5, out[0])
     yield pointwise.dot, "field", 3 * n, 1 << 18, (field.ravel(), outs.ravel(), sums(3 * n, 1 << 18, 1))
     yield pointwise.total, "field", 3 * n, 1 << 18, (field.ravel(), sums(3 * n, 1 << 18, 1))
+    yield pointwise.apart, "field", 3 * n, 1 << 18, (field.ravel(), outs.ravel(), sums(3 * n, 1 << 18, 1))
     yield pointwise.add_scaled, "field", 3 * n, 1 << 18, (field.ravel(), 0.5, outs.ravel(), outs.ravel())
     yield pointwise.largest, "field", z, 16, (field, push, sums(z, 16, 1))
     yield from stacks(image, weight, sums)

@@ -21,7 +21,7 @@ import numpy as np
 _current: contextvars.ContextVar[Workspace | None] = contextvars.ContextVar("classreg_workspace", default=None)
 
 #: below this many samples a kernel runs in the calling thread: handing it out costs more than it saves
-SMALL = 1 << 15
+SMALL = 1 << 17
 
 
 class Workspace:

@@ -25,10 +25,13 @@ from .image import Image
 from .mapping import Mapping
 from .regularisers import is_energy
 from .sampling import Points, sample
-from .stencil import dot, smooth, total
+from .stencil import apart, dot, smooth, total
 
 #: of the samples that counted at the start of a level, the share below which a step is refused
 LEAST_OVERLAP = 0.25
+
+#: share of a held weight up to which another one is taken for the same, and the metric not evaluated under it
+SAME = 1e-4
 
 #: share of a step that is taken back where it would fold
 EASE = 0.75
@@ -217,12 +220,13 @@ class Objective:
         return total(weight)
 
     def renew(self, evaluation: Evaluation) -> Evaluation:
-        """The last evaluation under its own weight, which is held from here on."""
+        """The last evaluation under its own weight, which is held from here on, unless it is all but that held before.
+        """
         objective, theta, phi_back, img_back, warped, weight, _, energies = evaluation._parts
         if self._held is None:
             self._held = weight.copy()
             return evaluation
-        if np.array_equal(self._held, weight):
+        if apart(self._held, weight) <= SAME * total(self._held):
             return evaluation
         np.copyto(self._held, weight)
         value, adjoint = self.metric(warped, weight)

@@ -1,6 +1,6 @@
 """Gaussian smoothing of (C, Z, Y, X) arrays, and the few vector operations that optimisers need.
 
-These (`dot`, `add_scaled`, `total`) also take arrays of other libraries, CuPy's for one, that answer to NumPy's
+Some (`dot`, `add_scaled`, `total`) also take arrays of other libraries, CuPy's for one, that answer to NumPy's
 functions by its protocols (NEP 13 and 18), and sum in an order of their own. All else optimisers do by such functions.
 
 Must not import: anything above floor 0.
@@ -56,6 +56,12 @@ def total(array: np.ndarray) -> float:
     if not isinstance(array, np.ndarray):
         return float(np.sum(array, dtype=np.float64))
     return float(workspace().total(pointwise.total, array.size, 1, array.reshape(-1), slab=1 << 18)[0])
+
+
+def apart(a: np.ndarray, b: np.ndarray) -> float:
+    """Sum of |a - b| in float64, slab by slab."""
+    a, b = a.reshape(-1), b.reshape(-1)
+    return float(workspace().total(pointwise.apart, a.size, 1, a, b, slab=1 << 18)[0])
 
 
 def peak(field: np.ndarray, scale: np.ndarray) -> float:

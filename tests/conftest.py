@@ -1,6 +1,7 @@
 """What holds for all tests.
 
-Coverage does not watch the compiler of the kernels. At the end stands how many tests ran on real images: a run without
+Threads share the work on smaller images than they do by default: those of tests are small. Coverage does not watch the
+compiler of the kernels. At the end stands how many tests ran on real images: a run without
 them must not pass for one with them.
 """
 
@@ -10,6 +11,10 @@ import os
 import sys
 
 import pytest
+
+from classreg import backend
+
+backend.SMALL = 1 << 15
 
 
 @pytest.fixture(scope="session", autouse=True)

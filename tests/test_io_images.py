@@ -258,7 +258,7 @@ class Tensor:
     (sitk.Image(4, 5, sitk.sitkComplexFloat32), "complex64"),
     (sitk.BinaryImageToLabelMap(sitk.Image(4, 5, sitk.sitkUInt8)), "LabelMapToLabel"),
     (sitk.Image([4, 5, 6], sitk.sitkVectorFloat32, 3), "vector axis.*3 volumes"),
-], ids=str)
+])
 def test_what_cannot_be_an_image_is_an_input_error(source, message):
     with pytest.raises(InputError, match=f"(?s)fixed: .*{message}"):
         load(source, name="fixed")

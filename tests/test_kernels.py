@@ -445,6 +445,8 @@ def test_vector_operations(dtype):
     found = total(pointwise.dot, a.size, 1, a, b, slab=1 << 12)
     assert found[0] == pytest.approx(reference.dot(a, b), rel=1e-12)
     assert total(pointwise.total, a.size, 1, a, slab=1 << 12)[0] == pytest.approx(reference.total(a), rel=1e-9)
+    found = total(pointwise.apart, a.size, 1, a, b, slab=1 << 12)
+    assert found[0] == pytest.approx(reference.apart(a, b), rel=1e-6 if dtype == np.float32 else 1e-12)
     out, = run(pointwise.add_scaled, a.size, a, 0.37, b, outs=(np.empty_like(a),), slab=1 << 12)
     close(out, reference.add_scaled(a, 0.37, b), tolerance(dtype))
     pointwise.add_scaled(0, a.size, 0, a, 0.37, b, a)

@@ -32,6 +32,9 @@ COARSE = 32
 #: principal axes count only where the moments differ by this factor
 DISTINCT = 1.1
 
+#: share of the best agreement from which on another counts as equal
+EQUAL = 0.999
+
 #: correlation inside the foreground above which two images count as of one modality
 SAME = 0.25
 
@@ -72,9 +75,12 @@ def start(fixed: Image, moving: Image, init: str = "auto", control: Control | No
         raise GeometryError(f"under none of the starts {names} do the images (or their masks) overlap; "
                             f"their centres are {apart:.1f} mm apart: check the masks and headers, or give a start "
                             "with init=")
-    scored.sort(key=lambda s: s[0])
+    best = min(value for value, *_ in scored)
+    # of those that are as good as the best the first is taken, or rounding would choose
+    chosen = next(s for s in scored if s[0] <= EQUAL * best or s[0] == best)
+    scored.sort(key=lambda s: (s is not chosen, s[0]))
     listing = ", ".join(f"{name} {-value:.3f}" for value, name, _ in scored)
-    return scored[0][2], f"init: {scored[0][1]} (mutual information times overlap: {listing})"
+    return chosen[2], f"init: {chosen[1]} (mutual information times overlap: {listing})"
 
 
 def modality(fixed: Image, moving: Image, matrix: np.ndarray) -> tuple[bool, float, float]:
@@ -165,7 +171,7 @@ def race(f: Image, m: Image, model, theta, control: Control):
         e = Objective(f, m, model, metric)(candidate)
         share = e.overlap * f.grid.voxel_volume / min(volume(f.grid), volume(m.grid))
         scored.append(e.value * min(1.0, share))
-    return (theta, scored[0]) if scored[0] <= 0.999 * scored[1] else (refined, scored[1])
+    return (theta, scored[0]) if scored[0] <= EQUAL * scored[1] else (refined, scored[1])
 
 
 def volume(grid: Grid) -> float:

@@ -53,15 +53,18 @@ class LNCC(Metric):
         super().prepare(fixed, moving, grid)
         wanted = self.radius * grid.resolution / grid.spacing3
         self.window = [max(1, int(round(r))) if n > 1 else 0 for r, n in zip(wanted, grid.shape3)]
+        if grid.shape3[0] == 1:
+            self.window[:2] = self.window[1::-1]
 
     def __call__(self, warped: np.ndarray, weight: np.ndarray):
         """Value and adjoint."""
         ws, value, adjoint = workspace(), 0.0, adjoint_buffer(warped)
-        parts = ws.buffer("scratch", (3, *weight.shape), warped.dtype)
         self._curvature = ws.buffer("lncc curvature", warped.shape, warped.dtype)
+        fixed, warped, weight, *outs = map(planes, (self.fixed, warped, weight, adjoint, self._curvature))
+        parts = ws.buffer("scratch", (3, *weight.shape), warped.dtype)
         eps, slab = warped.dtype.type(self.flat), slab_of(len(weight), SLAB, 4)
         none, floor = np.empty((2, 0, 0, 0), warped.dtype), least(weight)
-        for f, m, out, curvature in zip(self.fixed, warped, adjoint, self._curvature):
+        for f, m, out, curvature in zip(fixed, warped, *outs):
             misfit, count = ws.total(local.correlation, len(f), 2, f, m, weight, *self.window, eps, floor, *parts, none,
                                    slab=slab)
             count = max(count, 1e-12) * len(warped)
@@ -76,10 +79,11 @@ class LNCC(Metric):
 
     def pair(self, a: np.ndarray, b: np.ndarray, weight_a: np.ndarray, weight_b: np.ndarray):
         """Value and both adjoints, from one pass over the windows."""
-        ws, value, weight = workspace(), 0.0, joint_weight(weight_a, weight_b)
+        ws, value, weight = workspace(), 0.0, planes(joint_weight(weight_a, weight_b))
         adjoints = adjoint_buffer(a), ws.buffer("adjoint b", b.shape, b.dtype)
-        parts = ws.buffer("scratch", (5, *weight.shape), a.dtype)
         self._curvatures = [ws.buffer(f"lncc curvature{k}", a.shape, a.dtype) for k in (" a", " b")]
+        a, b, *outs = map(planes, (a, b, *adjoints, *self._curvatures))
+        parts = ws.buffer("scratch", (5, *weight.shape), a.dtype)
         eps, slab = a.dtype.type(self.flat), slab_of(len(weight), SLAB, 4)
         first, second, third, other = *parts[:3], parts[3:]
         count, floor = max(total(weight), 1e-12) * len(a), least(weight)
@@ -89,12 +93,17 @@ class LNCC(Metric):
             value += misfit / count
             for k, (still, moved, sums) in enumerate(((m, f, (first, *other)), (f, m, (first, second, third)))):
                 ws.run(local.correlation_adjoint, len(f), still, moved, weight, *self.window, -1 / count, *sums,
-                       adjoints[k][c], self._curvatures[k][c], slab=slab)
+                       outs[k][c], outs[2 + k][c], slab=slab)
         return value, *adjoints
 
     def pair_curvature(self, a: np.ndarray, b: np.ndarray, weight_a: np.ndarray, weight_b: np.ndarray):
         """Of the last `pair`."""
         return tuple(self._curvatures)
+
+
+def planes(array: np.ndarray) -> np.ndarray:
+    """(..., z, y, x) as it is; of one plane, its rows as planes of one row, so that threads share them."""
+    return array if array.shape[-3] > 1 else array.swapaxes(-3, -2)
 
 
 def least(weight: np.ndarray) -> float:

@@ -86,39 +86,65 @@ def band(k0, k1, slab, src, starts, weights, block, out):
     for k in range(k0, k1):
         a, lo = k // parts, (k % parts) * block
         hi = min(lo + block, B)
+        n = hi - lo
         for m in range(M):
-            s = starts[m]
+            s, line = starts[m], out[a, m, lo:hi]  # loops that begin at 0 over rows of their own use vector registers
             if fours == 0:
-                for b in range(lo, hi):
-                    out[a, m, b] = 0
+                for b in range(n):
+                    line[b] = 0
             for t in range(0, fours, 4):
                 w0, w1, w2, w3 = weights[m, t], weights[m, t + 1], weights[m, t + 2], weights[m, t + 3]
                 i = s + t
+                r0, r1, r2, r3 = src[a, i, lo:hi], src[a, i + 1, lo:hi], src[a, i + 2, lo:hi], src[a, i + 3, lo:hi]
                 if t == 0:
-                    for b in range(lo, hi):
-                        out[a, m, b] = (w0 * src[a, i, b] + w1 * src[a, i + 1, b]
-                                        + w2 * src[a, i + 2, b] + w3 * src[a, i + 3, b])
+                    for b in range(n):
+                        line[b] = w0 * r0[b] + w1 * r1[b] + w2 * r2[b] + w3 * r3[b]
                 else:
-                    for b in range(lo, hi):
-                        out[a, m, b] += (w0 * src[a, i, b] + w1 * src[a, i + 1, b]
-                                         + w2 * src[a, i + 2, b] + w3 * src[a, i + 3, b])
+                    for b in range(n):
+                        line[b] += w0 * r0[b] + w1 * r1[b] + w2 * r2[b] + w3 * r3[b]
             for t in range(fours, taps):
-                w = weights[m, t]
-                for b in range(lo, hi):
-                    out[a, m, b] += w * src[a, s + t, b]
+                w, r = weights[m, t], src[a, s + t, lo:hi]
+                for b in range(n):
+                    line[b] += w * r[b]
 
 
 @kernel
 def band_last(k0, k1, slab, src, starts, weights, out):
-    """out (A, m) = operator on the last axis of src (A, n)."""
+    """out (A, m) = operator on the last axis of src (A, n).
+
+    Sixteen rows at a time are laid side by side, so that one tap of all is one vector.
+    """
     M, taps = weights.shape
-    for a in range(k0, k1):
+    fours = taps - taps % 4
+    columns, sums = np.zeros((src.shape[1], 16), src.dtype), np.empty((M, 16), src.dtype)
+    for a in range(k0, k1, 16):
+        n = min(16, k1 - a)
+        for r in range(n):
+            row = src[a + r]
+            for i in range(row.size):
+                columns[i, r] = row[i]
         for m in range(M):
-            s = starts[m]
-            total = weights[m, 0] * src[a, s]
-            for t in range(1, taps):
-                total += weights[m, t] * src[a, s + t]
-            out[a, m] = total
+            s, total = starts[m], sums[m]
+            if fours == 0:
+                for r in range(16):
+                    total[r] = 0
+            for t in range(0, fours, 4):
+                w0, w1, w2, w3 = weights[m, t], weights[m, t + 1], weights[m, t + 2], weights[m, t + 3]
+                c0, c1, c2, c3 = columns[s + t], columns[s + t + 1], columns[s + t + 2], columns[s + t + 3]
+                if t == 0:
+                    for r in range(16):
+                        total[r] = w0 * c0[r] + w1 * c1[r] + w2 * c2[r] + w3 * c3[r]
+                else:
+                    for r in range(16):
+                        total[r] += w0 * c0[r] + w1 * c1[r] + w2 * c2[r] + w3 * c3[r]
+            for t in range(fours, taps):
+                w, c = weights[m, t], columns[s + t]
+                for r in range(16):
+                    total[r] += w * c[r]
+        for r in range(n):
+            row = out[a + r]
+            for m in range(M):
+                row[m] = sums[m, r]
 
 
 @kernel

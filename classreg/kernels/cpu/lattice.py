@@ -127,28 +127,29 @@ def volume(z0, z1, slab, parts, starts, value, slope, frame, below, least, scale
     per = T(1) / (e[0, 0] * (e[1, 1] * e[2, 2] - e[1, 2] * e[2, 1]) - e[0, 1] * (e[1, 0] * e[2, 2] - e[1, 2] * e[2, 0])
                   + e[0, 2] * (e[1, 0] * e[2, 1] - e[1, 1] * e[2, 0]))
     rows, jacobian = np.zeros((3, 3, X), parts.dtype), np.empty(X, parts.dtype)
-    total, found = 0.0, 0
+    total, found, ceiling = 0.0, 0, T(below)
     e00, e01, e02, e10, e11, e12 = e[0, 0], e[0, 1], e[0, 2], e[1, 0], e[1, 1], e[1, 2]
     e20, e21, e22 = e[2, 0], e[2, 1], e[2, 2]
     for z in range(z0, z1):
         for y in range(Y):
             rows[:] = 0
             plane_row(parts, starts, value, slope, z, y, rows[:, lead:])
-            lowest = T(np.inf)
             for x in range(X):
                 a, b, c = e00 + rows[0, 0, x], e01 + rows[1, 0, x], e02 + rows[2, 0, x]
                 f, g, h = e10 + rows[0, 1, x], e11 + rows[1, 1, x], e12 + rows[2, 1, x]
                 i, j, k = e20 + rows[0, 2, x], e21 + rows[1, 2, x], e22 + rows[2, 2, x]
                 J = per * (a * (g * k - h * j) - b * (f * k - h * i) + c * (f * j - g * i))
                 jacobian[x] = J
-                lowest = min(lowest, J)
-            active[z, y] = not lowest >= below
-            if not active[z, y]:
+            low = 0  # counted, since a least value does not fill vector registers
+            for x in range(X):
+                low += not jacobian[x] >= ceiling
+            active[z, y] = low > 0
+            if low == 0:
                 continue
             found += 1
             for x in range(X):
                 r, push = 0.0, T(0)
-                if not jacobian[x] >= below:
+                if not jacobian[x] >= ceiling:
                     room = np.float64(jacobian[x]) - least
                     if room > 0:
                         r = np.log(room / (below - least))

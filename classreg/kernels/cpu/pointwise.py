@@ -114,8 +114,8 @@ def residuals(z0, z1, slab, fixed, warped, weight, scale, out, sums):
 @kernel
 def dot(k0, k1, slab, a, b, sums):
     """sums[slab] += inner product of two flat arrays."""
-    s = 0.0
-    for i in range(k0, k1):
+    a, b, s = a[k0:k1], b[k0:k1], 0.0  # an index that does not begin at 0 keeps a loop from using vector registers
+    for i in range(a.size):
         s += np.float64(a[i]) * np.float64(b[i])
     sums[slab, 0] += s
 
@@ -123,18 +123,27 @@ def dot(k0, k1, slab, a, b, sums):
 @kernel
 def total(k0, k1, slab, a, sums):
     """sums[slab] += sum of a flat array."""
-    s = 0.0
-    for i in range(k0, k1):
+    a, s = a[k0:k1], 0.0
+    for i in range(a.size):
         s += np.float64(a[i])
+    sums[slab, 0] += s
+
+
+@kernel
+def apart(k0, k1, slab, a, b, sums):
+    """sums[slab] += sum of |a - b| of two flat arrays."""
+    a, b, s = a[k0:k1], b[k0:k1], 0.0
+    for i in range(a.size):
+        s += np.float64(abs(a[i] - b[i]))
     sums[slab, 0] += s
 
 
 @kernel
 def add_scaled(k0, k1, slab, a, s, b, out):
     """out = a + s b, flat arrays."""
-    T = out.dtype.type
-    f = T(s)
-    for i in range(k0, k1):
+    f = out.dtype.type(s)
+    a, b, out = a[k0:k1], b[k0:k1], out[k0:k1]
+    for i in range(a.size):
         out[i] = a[i] + f * b[i]
 
 

@@ -62,6 +62,11 @@ def total(a):
     return float(np.sum(a.astype(float)))
 
 
+def apart(a, b):
+    """Sum of |a - b|."""
+    return float(np.sum(np.abs(a.astype(float) - b)))
+
+
 def add_scaled(a, s, b):
     """a + s b."""
     return a.astype(float) + s * b
