@@ -21,7 +21,7 @@ import numpy as np
 _current: contextvars.ContextVar[Workspace | None] = contextvars.ContextVar("classreg_workspace", default=None)
 
 #: below this many samples a kernel runs in the calling thread: handing it out costs more than it saves
-SMALL = 1 << 17
+SMALL = 1 << 16
 
 
 class Workspace:
@@ -102,11 +102,11 @@ class Workspace:
             kernel(0, n, 0, *args)
             return
         jobs = [(a, min(a + slab, n), k) for k, a in enumerate(range(0, n, slab))]
-        if self._pool is None or max((a.size for a in args if isinstance(a, np.ndarray)), default=0) < SMALL:
+        if self._pool is not None and large(args):
+            self._share(kernel, jobs, args)
+        else:
             for job in jobs:
                 kernel(*job, *args)
-        else:
-            self._share(kernel, jobs, args)
 
     def _share(self, kernel, jobs, args) -> None:
         """Do jobs in this thread and those of the pool: whoever is free takes the next."""
@@ -129,6 +129,14 @@ class Workspace:
         sums = np.zeros((max(1, ceil(n / slab)), width))
         self.run(kernel, n, *args, sums, slab=slab)
         return sums[0] if len(sums) == 1 else sums.sum(axis=0)
+
+
+def large(args) -> bool:
+    """Whether any of a kernel's arrays is large enough for the kernel to be shared."""
+    for a in args:  # at every call, so a plain loop
+        if isinstance(a, np.ndarray) and a.size >= SMALL:
+            return True
+    return False
 
 
 def slab_of(n: int, most: int = 16, slabs: int = 8) -> int:
