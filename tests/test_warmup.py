@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
 import sys
 
+import numba
 import pytest
+from numba.core import event
 
 from classreg import warmup
 from classreg.errors import FileError
+from classreg.kernels import cpu
 
 #: every model and metric, in 2-D and 3-D, on arrays in every layout; prints kernel -> how often it was compiled
 EVERYTHING = """
@@ -94,3 +98,40 @@ def test_kernels_are_found():
     names = [name for name, _ in warmup.kernels()]
     assert {"sample.warp", "filters.band", "local.correlation"} <= set(names)
     assert len(names) == len(set(names))
+
+
+def test_no_garbage_is_collected_while_a_kernel_is_compiled_but_afterwards():
+    seen = []
+
+    class Seen(event.Listener):
+        def on_start(self, what):
+            seen.append(gc.isenabled())
+
+        on_end = on_start
+
+    @cpu.kernel
+    def inner(a):
+        return a + 1
+
+    @cpu.kernel
+    def outer(a):
+        return inner(a) if a else inner(a + 1)
+
+    @cpu.kernel
+    def broken(a):
+        return a.nothing_of_the_kind
+
+    before = gc.isenabled()
+    gc.enable()
+    try:
+        with event.install_listener("numba:compile", Seen()):
+            outer(1)
+            assert len(seen) == 4 and not any(seen[:3]) and gc.isenabled()
+            with pytest.raises(numba.TypingError):
+                broken(1)
+            assert gc.isenabled()
+            gc.disable()
+            inner(1.5)
+            assert not gc.isenabled(), "who collects none stays with that"
+    finally:
+        (gc.enable if before else gc.disable)()

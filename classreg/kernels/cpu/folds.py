@@ -6,10 +6,10 @@ J = det(E + D) / det(E).
 
 import numpy as np
 
-from . import inline, kernel
+from . import kernel, part
 
 
-@inline
+@part
 def determinant(m, d):
     """Of the (d, d) matrix in the last rows and columns of a (3, 3) one."""
     if d == 2:
@@ -18,7 +18,7 @@ def determinant(m, d):
             + m[0, 2] * (m[1, 0] * m[2, 1] - m[1, 1] * m[2, 0]))
 
 
-@inline
+@part
 def along(w, src, out):
     """out (a, n, b) = w (n, m) on the middle axis of src (a, m, b)."""
     for a in range(src.shape[0]):

@@ -7,10 +7,10 @@ bin. Positions and weights are worked row by row, in vector registers.
 
 import numpy as np
 
-from . import inline, kernel
+from . import kernel, part
 
 
-@inline
+@part
 def bins_of(values, origin, scale, bins, index, rest):
     """Of a row: the bin below each clamped position, and how far above it that is; then where it was not clamped."""
     T = rest.dtype.type
@@ -21,7 +21,7 @@ def bins_of(values, origin, scale, bins, index, rest):
         rest[x] = q - T(index[x])
 
 
-@inline
+@part
 def nearest(index, rest):
     """Of a row: the nearest bin instead of the one below, and nothing above it."""
     for x in range(len(rest)):

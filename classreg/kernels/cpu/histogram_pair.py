@@ -5,11 +5,11 @@ Bin positions are as in `histogram.py`. Sixteen taps per sample instead of eight
 
 import numpy as np
 
-from . import inline, kernel
+from . import kernel, part
 from .histogram import bins_of
 
 
-@inline
+@part
 def taps(f, out):
     """The four values of the cubic B-spline at fraction f."""
     T = out.dtype.type
@@ -20,7 +20,7 @@ def taps(f, out):
     out[2] = sixth * (T(4) + s * s * (T(3) * s - T(6)))
 
 
-@inline
+@part
 def slopes(f, out):
     """Their derivatives in f."""
     T = out.dtype.type

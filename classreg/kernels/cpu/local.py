@@ -7,10 +7,10 @@ plane of each slab. Source of the correlation: Avants et al., Medical Image Anal
 
 import numpy as np
 
-from . import inline, kernel
+from . import kernel, part
 
 
-@inline
+@part
 def slide(S, y, ry, rows, lead):
     """Rows of sums over y - ry .. y + ry, from those of y - 1."""
     K, H, W = S.shape
@@ -23,7 +23,7 @@ def slide(S, y, ry, rows, lead):
             row[x] += e * S[k, p, x] - l * S[k, q, x]
 
 
-@inline
+@part
 def differences(rows, W, rx, step):
     """step[k, x] = what enters the window of x less what leaves that of x - 1; rows (K, W + 2 rx + 1) begin with rx + 1
     zeros and end with rx, so that sums over x of `step` are window sums."""

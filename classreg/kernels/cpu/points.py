@@ -7,10 +7,10 @@ with it every bit, is the same for any number of threads.
 
 import numpy as np
 
-from . import inline, kernel
+from . import kernel, part
 
 
-@inline
+@part
 def taps(t, n, weights):
     """The first control point at t of n cells; fills the four weights (one where there are no cells)."""
     if n == 0:
@@ -27,7 +27,7 @@ def taps(t, n, weights):
     return i
 
 
-@inline
+@part
 def along(to_cells, axis, world, k):
     """The cell of point k along an axis."""
     t = to_cells[axis, 3]

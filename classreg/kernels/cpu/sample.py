@@ -7,14 +7,14 @@ of `push` is zero. Coordinates are clamped; the weight is 1 inside and fades to 
 
 import numpy as np
 
-from . import inline, kernel
+from . import kernel, part
 from .fetching import LARGE, STRIDE, fetch
 
 #: rows of samples that are placed, and fetched, before the first of them is taken
 ROWS = 4
 
 
-@inline
+@part
 def cell(p, n):
     """Lower index, fraction, step to the upper index, weight and slope factor (0 where clamped) of position p."""
     T = type(p)
@@ -27,7 +27,7 @@ def cell(p, n):
     return i, q - T(i), 1, max(T(0), T(1) - out), T(1) if out == T(0) else T(0)
 
 
-@inline
+@part
 def places(matrix, push, field, z, y, s, X, pz, py, px):
     """Positions of a row of X samples, into pz, py, px from number s on."""
     T = pz.dtype.type
@@ -49,7 +49,7 @@ def places(matrix, push, field, z, y, s, X, pz, py, px):
             px[s + x] += c0 * u + c1 * v + c2 * w
 
 
-@inline
+@part
 def within(p, top, last):
     """Of a position along an axis: the lower index of its cell, the fraction above it, and how far outside it is."""
     T = type(p)
@@ -58,7 +58,7 @@ def within(p, top, last):
     return i, q - T(i), p - q
 
 
-@inline
+@part
 def ahead(image, at, s):
     """Fetch what a row of cells, from number s on, takes from all channels of a large image."""
     C, D, H, W = image.shape
@@ -127,7 +127,7 @@ def warp(z0, z1, slab, image, matrix, push, field, out, weight):
                         out[c, z, y, v] = a + pz[x] * (e - a)
 
 
-@inline
+@part
 def slope(m, iz, iy, ix, fz, fy, fx, sz, sy, sx):
     """Derivative of the trilinear interpolant along z, y, x."""
     a, b = m[iz, iy, ix], m[iz, iy, ix + sx]

@@ -7,10 +7,10 @@ add where * f to sums[slab], and leave scale * where * d f / d slopes[a, k] in p
 
 import numpy as np
 
-from . import inline, kernel
+from . import kernel, part
 
 
-@inline
+@part
 def world_row(slopes, push, z, y, rows):
     """rows [k, l] = d u_k / d x_l in row y of plane z, (3, 3, X), in float64; what is not there stays 0."""
     d = slopes.shape[1]
@@ -25,7 +25,7 @@ def world_row(slopes, push, z, y, rows):
                     rows[k, l, x] += p * np.float64(slopes[a, k, z, y, x])
 
 
-@inline
+@part
 def back_row(force, push, where, scale, z, y, slopes):
     """slopes [a, k] = scale * where * sum_l push[a, l] force[k, l] in row y of plane z."""
     d = slopes.shape[1]
@@ -40,7 +40,7 @@ def back_row(force, push, where, scale, z, y, slopes):
                 slopes[a, k, z, y, x] = T(s * scale * where[x])
 
 
-@inline
+@part
 def where_row(where, z, y, out):
     """The weights of row y of plane z; 1 without any."""
     for x in range(len(out)):
