@@ -165,6 +165,7 @@ class Objective:
         overlap = self._overlap(weight)
         self._full = overlap / weight.size if self._full is None else self._full
         value, adjoint = self.metric(warped, self._held if hold else weight)
+        self._own = not hold
         terms = {"metric": float(value), **terms}
         objective = float(sum(terms.values()))
         if np.any(overlap <= LEAST_OVERLAP * self._full * weight.size):
@@ -226,9 +227,12 @@ class Objective:
         if self._held is None:
             self._held = weight.copy()
             return evaluation
-        if apart(self._held, weight) <= SAME * total(self._held):
+        if not self._own and apart(self._held, weight) <= SAME * total(self._held):
             return evaluation
         np.copyto(self._held, weight)
+        if self._own:  # it has been evaluated under it
+            return evaluation
+        self._own = True
         value, adjoint = self.metric(warped, weight)
         terms = {**evaluation.terms, "metric": float(value)}
         return Evaluation(float(sum(terms.values())), terms, evaluation.overlap,

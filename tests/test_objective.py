@@ -124,3 +124,38 @@ def test_metrics_are_prepared_once_for_all_samples():
         first = metric.fixed.copy()
         objective.draw()
         assert metric.fixed.shape == first.shape and not np.array_equal(metric.fixed, first)
+
+
+class Counted(SSD):
+    """Squared differences, which count how often they are asked for."""
+
+    calls = 0
+
+    def __call__(self, warped, weight):
+        self.calls += 1
+        return super().__call__(warped, weight)
+
+
+@DIMENSIONS
+def test_a_weight_is_renewed_where_it_changed(ndim):
+    """After a held evaluation, unless next to nothing changed; one under its own weight is never taken again."""
+    fixed, moving = check.scene(ndim)
+    model, metric = Linear(fixed.grid, "translation"), Counted()
+    objective = Objective(fixed, moving, model, metric)
+    start = model.parameters(np.eye(ndim + 1))
+    begun, far = objective.renew(objective(start)), 8 * fixed.grid.resolution  # so far that some samples leave
+    assert metric.calls == 1
+
+    def shifted(mm):
+        return model.retract(start, np.full(ndim, mm))
+
+    for mm, calls in ((1e-6, 1), (far, 2)):
+        metric.calls = 0
+        held = objective(shifted(mm), hold=True)
+        renewed = objective.renew(held)
+        assert metric.calls == calls and (renewed is held) == (calls == 1)
+    assert renewed.value == objective(shifted(far)).value != held.value
+    metric.calls = 0
+    again = objective(start)  # as after a refresh: what it was compared with is held from here on
+    assert objective.renew(again) is again and metric.calls == 1
+    assert objective(start, hold=True).value == again.value == pytest.approx(begun.value, rel=1e-12)

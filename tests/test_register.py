@@ -294,3 +294,11 @@ def test_a_callback_may_evaluate_what_it_likes(model):
 
     plain, watched = (classreg.register(pair.fixed, pair.moving, callback=c, **options) for c in (None, curious))
     assert np.array_equal(plain.transform.theta, watched.transform.theta)
+
+
+def test_of_equal_starts_the_first_is_taken():
+    """Where headers, centres and masses say all but the same, rounding does not choose."""
+    pair = pair_of(2)
+    notes = {classreg.plan(pair.fixed.with_array(gain * pair.fixed.array.astype(float) + offset), pair.moving,
+                           model="rigid").notes[0].split(" (")[0] for gain, offset in ((1, 0), (3, -33000), (0.01, 5))}
+    assert notes == {"init: identity"}

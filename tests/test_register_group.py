@@ -414,3 +414,14 @@ def test_the_command_line_registers_a_group(tmp_path):
     assert done.exit_code == 0 and "rigid of 3 images" in done.stdout
     assert json.loads((out / "result.json").read_text(encoding="utf-8"))["plan"]["gauge"] == "b"
     assert CliRunner().invoke(cli.app, ["group", paths[0], "-o", str(out)]).exit_code == 1
+
+
+def test_pairs_within_a_method_take_the_metric_options_of_the_model():
+    images, _ = rigid_group(2)
+    for model, options in (("greedy", {"flat": 0.08}), ("svf", {"flat": 0.08}), ("bspline", {"radius": 2.0})):
+        for method in ({"name": "ape", "metric": "lncc"}, {"name": "low_rank", "metric": {"name": "lncc"}}):
+            plan = classreg.plan_group(images, model=model, method=method)
+            assert plan.stages[-1].metric["metric"] == {"name": "lncc", **options}
+            assert plan.stages[0].metric == method
+    own = {"name": "ape", "metric": {"name": "lncc", "flat": 0.5}}
+    assert classreg.plan_group(images, model="greedy", method=own).stages[-1].metric == own

@@ -14,7 +14,6 @@ from numba.core import event
 
 from classreg import warmup
 from classreg.errors import FileError
-from classreg.kernels import cpu
 
 #: every model and metric, in 2-D and 3-D, on arrays in every layout; prints kernel -> how often it was compiled
 EVERYTHING = """
@@ -109,15 +108,15 @@ def test_no_garbage_is_collected_while_a_kernel_is_compiled_but_afterwards():
 
         on_end = on_start
 
-    @cpu.kernel
+    @numba.njit(nogil=True)  # not kept on disk
     def inner(a):
         return a + 1
 
-    @cpu.kernel
+    @numba.njit(nogil=True)
     def outer(a):
         return inner(a) if a else inner(a + 1)
 
-    @cpu.kernel
+    @numba.njit(nogil=True)
     def broken(a):
         return a.nothing_of_the_kind
 

@@ -77,7 +77,7 @@ def start(fixed: Image, moving: Image, init: str = "auto", control: Control | No
                             "with init=")
     best = min(value for value, *_ in scored)
     # of those that are as good as the best the first is taken, or rounding would choose
-    chosen = next(s for s in scored if s[0] <= EQUAL * best or s[0] == best)
+    chosen = next((s for s in scored if s[0] <= EQUAL * best), min(scored, key=lambda s: s[0]))
     scored.sort(key=lambda s: (s is not chosen, s[0]))
     listing = ", ".join(f"{name} {-value:.3f}" for value, name, _ in scored)
     return chosen[2], f"init: {chosen[1]} (mutual information times overlap: {listing})"

@@ -7,11 +7,11 @@ all fall on it. Rows of four taps are added up in one vector register, weighted 
 
 import numpy as np
 
-from . import kernel, part
+from . import inline, kernel
 from .sample import places, within
 
 
-@part
+@inline
 def weights(f, value):
     """Weights of the four taps at fractions f (X,) into value (4, X)."""
     T = f.dtype.type
@@ -24,7 +24,7 @@ def weights(f, value):
         value[2, x] = sixth * (T(4) + T(3) * s * s * (s - T(2)))
 
 
-@part
+@inline
 def slopes(f, slope):
     """Derivatives of the weights."""
     T = f.dtype.type
