@@ -227,7 +227,7 @@ class Objective:
         if self._held is None:
             self._held = weight.copy()
             return evaluation
-        if not self._own and apart(self._held, weight) <= SAME * total(self._held):
+        if not self._own and self._same(weight):
             return evaluation
         np.copyto(self._held, weight)
         if self._own:  # it has been evaluated under it
@@ -237,6 +237,10 @@ class Objective:
         terms = {**evaluation.terms, "metric": float(value)}
         return Evaluation(float(sum(terms.values())), terms, evaluation.overlap,
                           (objective, theta, phi_back, img_back, warped, weight, adjoint, energies))
+
+    def _same(self, weight) -> bool:
+        """Whether a weight is all but the held one."""
+        return apart(self._held, weight) <= SAME * total(self._held)
 
 
 class GroupObjective(Objective):
@@ -316,6 +320,9 @@ class GroupObjective(Objective):
     def ease(self, direction: np.ndarray, theta: np.ndarray) -> bool:
         """Of a stack no direction is held back: its mean must stay where the gauge wants it."""
         return False
+
+    def _same(self, weight) -> bool:
+        return all(apart(held, w) <= SAME * total(held) for held, w in zip(self._held, weight))
 
     def _overlap(self, weight):
         return np.array([total(w) for w in weight])

@@ -386,7 +386,7 @@ def test_what_couples_images_turns_to_the_tangent_of_composed_steps(ndim):
     gradient = of([energy], theta).gradient.copy() - of([], theta).gradient
     h = 1e-4
     a, b = (energy(stack.parts(stack.retract(theta, s * h * step)))[0] for s in (1, -1))
-    assert (a - b) / (2 * h) == pytest.approx(np.sum(gradient * step), rel=1e-2)
+    assert (a - b) / (2 * h) == pytest.approx(np.sum(gradient * step), rel=1e-5)
 
 
 class Following(AllPairs):

@@ -14,6 +14,7 @@ from numba.core import event
 
 from classreg import warmup
 from classreg.errors import FileError
+from classreg.kernels import cpu
 
 #: every model and metric, in 2-D and 3-D, on arrays in every layout; prints kernel -> how often it was compiled
 EVERYTHING = """
@@ -120,6 +121,7 @@ def test_no_garbage_is_collected_while_a_kernel_is_compiled_but_afterwards():
     def broken(a):
         return a.nothing_of_the_kind
 
+    assert cpu.Undisturbed in {type(listener) for listener in event._registered["numba:compile"]}
     before = gc.isenabled()
     gc.enable()
     try:

@@ -8,10 +8,10 @@ slowly stays slow, since |v| grows along it at most by the exponent of its large
 
 import numpy as np
 
-from . import kernel, part
+from . import inline, kernel
 
 
-@part
+@inline
 def speed(flat, shape, push, p, u, h, v, at, f):
     """v <- the velocity at p + push (u + h v), for a row; `at` and `f` hold its cells and fractions."""
     Z, Y, X = shape

@@ -7,7 +7,7 @@ its seven diagonals (t, i) that weigh sample i + t - 3. Source: Shackleford et a
 
 import numpy as np
 
-from . import kernel, part
+from . import inline, kernel
 
 #: diagonals on either side
 R = 3
@@ -89,7 +89,7 @@ def gram_sum(k0, k1, slab, theta, planes, gz, out, sums):
     sums[slab, 0] += total
 
 
-@part
+@inline
 def plane_row(parts, starts, value, slope, z, y, rows):
     """rows [a, k] += slope of component k along axis a in row y of plane z, from what the passes along x and y left.
 

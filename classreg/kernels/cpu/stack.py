@@ -6,10 +6,10 @@ intensities with these weights. Worked row by row, in vector registers; sums hav
 
 import numpy as np
 
-from . import kernel, part
+from . import inline, kernel
 
 
-@part
+@inline
 def weighed(weights, z, y, count):
     """Of a row: the sum of the weights."""
     N, _, _, X = weights.shape
@@ -20,7 +20,7 @@ def weighed(weights, z, y, count):
             count[x] += weights[j, z, y, x]
 
 
-@part
+@inline
 def averaged(stack, weights, c, z, y, count, mean):
     """Of a row: the weighted mean over the images of a channel; 0 where none has a weight."""
     N, _, _, _, X = stack.shape
@@ -93,7 +93,7 @@ def company(z0, z1, slab, weights, out):
                     out[j, z, y, x] = weights[j, z, y, x] * (count[x] - weights[j, z, y, x]) * share
 
 
-@part
+@inline
 def kernel_sums(stack, weights, z, y, over, total):
     """Of a row: total_i = sum over j of w_j exp(-|u_i - u_j|^2 / (2 sigma^2)), with over = 1 / (2 sigma^2)."""
     N, C, _, _, X = stack.shape
