@@ -59,6 +59,14 @@ def within(p, top, last):
 
 
 @part
+def settled(p, x, top, last, free, k):
+    """`within` of position p[x], which becomes the fraction; k[x] is `free`, or 0 where the position was clamped."""
+    i, p[x], beyond = within(p[x], top, last)
+    k[x] = free * type(free)(beyond == 0)
+    return i
+
+
+@part
 def ahead(image, at, s):
     """Fetch what a row of cells, from number s on, takes from all channels of a large image."""
     C, D, H, W = image.shape
@@ -166,12 +174,8 @@ def force(z0, z1, slab, image, matrix, push, field, adjoint, out):
                 places(matrix, push, field, z, y, s, X, pz, py, px)
                 for v in range(width):
                     x = s + v
-                    iz, pz[x], beyond = within(pz[x], tz, lz)
-                    kz[x] = oz * T(beyond == 0)
-                    iy, py[x], beyond = within(py[x], ty, ly)
-                    ky[x] = oy * T(beyond == 0)
-                    ix, px[x], beyond = within(px[x], tx, lx)
-                    kx[x] = ox * T(beyond == 0)
+                    iz, iy = settled(pz, x, tz, lz, oz, kz), settled(py, x, ty, ly, oy, ky)
+                    ix = settled(px, x, tx, lx, ox, kx)
                     at[x] = np.uint64((np.int64(iz) * H + iy) * W + ix)
                     gz[x], gy[x], gx[x] = T(0), T(0), T(0)
                 ahead(image, at, s)

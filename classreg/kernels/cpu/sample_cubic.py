@@ -8,7 +8,7 @@ all fall on it. Rows of four taps are added up in one vector register, weighted 
 import numpy as np
 
 from . import inline, kernel
-from .sample import places, within
+from .sample import places, settled, within
 
 
 @inline
@@ -104,12 +104,8 @@ def force(z0, z1, slab, image, matrix, push, field, adjoint, out):
         for y in range(Y):
             places(matrix, push, field, z, y, np.uint64(0), X, pz, py, px)
             for x in range(X):
-                iz, pz[x], beyond = within(pz[x], tz, lz)
-                kz[x] = oz * T(beyond == 0)
-                iy, py[x], beyond = within(py[x], ty, ly)
-                ky[x] = oy * T(beyond == 0)
-                ix, px[x], beyond = within(px[x], tx, lx)
-                kx[x] = ox * T(beyond == 0)
+                iz, iy = settled(pz, x, tz, lz, oz, kz), settled(py, x, ty, ly, oy, ky)
+                ix = settled(px, x, tx, lx, ox, kx)
                 at[x] = np.uint64((np.int64(iz) * H + iy) * W + ix)
                 gz[x], gy[x], gx[x] = T(0), T(0), T(0)
             weights(pz, vz)
